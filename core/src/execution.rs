@@ -153,6 +153,11 @@ impl Execution {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// Whether the client failed at what it was asked last.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
     /// Whether the client has confirmed our head, or imports the newest blocks one after another.
     pub fn follows(&self) -> bool {
         self.is_ready() || self.told_ready
@@ -161,6 +166,11 @@ impl Execution {
     /// The client did not call a block `VALID` that it was given or built: asks whether it still confirms our head.
     pub fn doubt(&mut self, why: String, wants: &mut Vec<Want>) {
         self.unjudged = Some(why.clone());
+        #[cfg(feature = "planted")]
+        if self.is_ready() && self.planted == Some(crate::Planted::PayloadErrorCloses) {
+            self.probe(wants);
+            return self.tell_unready(why, wants);
+        }
         if self.is_ready() {
             wants.push(self.question());
         }

@@ -4,7 +4,7 @@ use ultramarine_types::limits::{INIT_ROUNDS_AHEAD, SYNC_HEIGHTS_IN_FLIGHT, VALID
 
 use crate::early;
 use crate::sync::Sync;
-use crate::values::ROUNDS_KEPT;
+use crate::values::{AT_WORK_MAX, ROUNDS_KEPT};
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
 pub(crate) const ROUNDS_AHEAD: u32 = 10;
@@ -71,7 +71,7 @@ impl Ceilings {
     ///
     /// A round has two values by their `Init`s alone, two that proposals name, and one that a polka names, which takes
     /// more than a third of honest power. Of a round long past two kinds of values are left: those that were judged
-    /// `Valid`, without their payloads, and those that a polka names.
+    /// `Valid`, without their payloads, and those that a polka names; and a few that are being sent or executed.
     pub const fn of(validators: usize, rounds: usize) -> Self {
         let (offered_ahead, named_ahead, kept) =
             (INIT_ROUNDS_AHEAD as usize, ROUNDS_AHEAD as usize, ROUNDS_KEPT as usize);
@@ -86,7 +86,7 @@ impl Ceilings {
         let batch = proposals + 2 * 2 * validators + 3 * rounds + rounds + 1;
         Self(Held {
             values: offered + named + rounds + later,
-            payloads: recent + rounds + later,
+            payloads: recent + rounds + later + AT_WORK_MAX,
             // At the current height and the next.
             refuted: 2 * validators,
             proposals,

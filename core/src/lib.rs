@@ -52,6 +52,7 @@ mod host;
 pub mod io;
 pub mod log;
 mod machine;
+mod pace;
 mod peers;
 #[cfg(feature = "planted")]
 mod planted;

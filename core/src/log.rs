@@ -8,6 +8,7 @@
 //! value     4 | height u64 | round u32 | round? | proposer 20 | id 32 | valid u8 | synced u8
 //! polka     5 | height u64 | round u32 | id 32 | count u32 | (address 20, signature 64)*
 //! chosen    6 | height u64 | round u32 | id 32
+//! repeated  7 | height u64 | round u32 | id 32
 //! x?        = present u8 | x if present
 //! ```
 //!
@@ -68,6 +69,13 @@ pub enum LogRecord {
     Polka(PolkaCertificate),
     /// We built this value for this round and signed its `Init`. Every `GetValue` of that round gets this choice.
     Chosen {
+        height: Height,
+        round: Round,
+        value_id: ValueId,
+    },
+    /// We propose this value of an earlier round once more in this round. Every `GetValue` of that round gets this
+    /// choice. No `Init` was signed for it in this round.
+    Repeated {
         height: Height,
         round: Round,
         value_id: ValueId,
@@ -145,7 +153,7 @@ impl LogRecord {
                     TimeoutStep::Precommit => Timeout::precommit(round),
                 }))
             }
-            Self::Value { synced: true, .. } | Self::Chosen { .. } => None,
+            Self::Value { synced: true, .. } | Self::Chosen { .. } | Self::Repeated { .. } => None,
             Self::Value {
                 height,
                 round,
@@ -174,7 +182,7 @@ impl LogRecord {
             Self::Vote(vote) => Some(vote.height),
             Self::Proposal(proposal) => Some(proposal.height),
             Self::Timeout { .. } => None,
-            Self::Value { height, .. } | Self::Chosen { height, .. } => Some(*height),
+            Self::Value { height, .. } | Self::Chosen { height, .. } | Self::Repeated { height, .. } => Some(*height),
             Self::Polka(polka) => Some(polka.height),
         }
     }
@@ -265,9 +273,15 @@ impl LogRecord {
                 value_id,
             } => {
                 out.push(6);
-                out.extend_from_slice(&height.0.to_le_bytes());
-                out.extend_from_slice(&round.0.to_le_bytes());
-                out.extend_from_slice(&value_id.0);
+                put_choice(&mut out, *height, *round, value_id);
+            }
+            Self::Repeated {
+                height,
+                round,
+                value_id,
+            } => {
+                out.push(7);
+                put_choice(&mut out, *height, *round, value_id);
             }
         }
         Bytes::from(out)
@@ -355,6 +369,11 @@ impl LogRecord {
                 round: fields.round()?,
                 value_id: ValueId(fields.array()?),
             },
+            7 => Self::Repeated {
+                height: fields.height()?,
+                round: fields.round()?,
+                value_id: ValueId(fields.array()?),
+            },
             other => return Err(LogRecordError::Tag(other)),
         };
         if fields.0.rest().is_empty() {
@@ -363,6 +382,12 @@ impl LogRecord {
             Err(LogRecordError::Long(fields.0.rest().len()))
         }
     }
+}
+
+fn put_choice(out: &mut Vec<u8>, height: Height, round: Round, id: &ValueId) {
+    out.extend_from_slice(&height.0.to_le_bytes());
+    out.extend_from_slice(&round.0.to_le_bytes());
+    out.extend_from_slice(&id.0);
 }
 
 fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -13,6 +13,7 @@
 //! | `judge.rs` | verdicts |
 //! | `refute.rs` | values that their own blobs refute |
 //! | `propose.rs` | our own blocks |
+//! | `hurry.rs` | waits that can bring nothing more |
 //! | `search.rs` | missing bytes |
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
@@ -21,6 +22,7 @@
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
 //! | `stall.rs` | why the height does not move |
+//! | `room.rs` | blocks close to the chain's bounds |
 
 mod boot;
 mod catchup;
@@ -32,12 +34,14 @@ mod dispatch;
 mod gather;
 mod healing;
 mod heights;
+mod hurry;
 mod judge;
 mod messages;
 mod offers;
 mod propose;
 mod readiness;
 mod refute;
+mod room;
 mod search;
 mod stall;
 mod tell;
@@ -67,6 +71,7 @@ use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
 use crate::log::LogRecord;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
 use crate::reputation::Reputation;
@@ -88,8 +93,8 @@ enum Parked {
     Send(Recipients, ConsensusMessage),
     /// The stream of a value's bytes, whose `Init` carries a signature of ours.
     Stream(ValueKey),
-    /// The news that the log has the choice of a value.
-    Chosen(ValueKey),
+    /// The news that the log has the choice for a round.
+    Chosen(Height, Round),
     Commit(Box<Decision>),
 }
 
@@ -131,6 +136,7 @@ pub struct Core {
     config: CoreConfig,
     limits: Limits,
     durations: Durations,
+    pace: Pace,
     address: Address,
     signer: Option<Signer>,
     verifier: SignatureVerifier,
@@ -163,6 +169,7 @@ pub struct Core {
     gather: Gather,
     stall: Stall,
     readiness: Readiness,
+    room: room::Room,
     oldest_blobs: Height,
     retired_below: Height,
     told_lag: (Height, Height),
@@ -218,6 +225,7 @@ impl Core {
         Self {
             limits,
             durations: Durations::of(&config.chain.params),
+            pace: Pace::default(),
             address,
             signer,
             verifier: SignatureVerifier::new(&config.validators),
@@ -253,6 +261,7 @@ impl Core {
             gather: Gather::default(),
             stall: Stall::default(),
             readiness: Readiness::default(),
+            room: room::Room::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             told_lag: (Height::GENESIS, Height::GENESIS),
@@ -450,7 +459,7 @@ impl Core {
                 key,
                 to: Recipients::All,
             }),
-            Parked::Chosen(key) => self.choice_logged(key),
+            Parked::Chosen(height, round) => self.choice_logged(height, round),
             Parked::Commit(decision) => self.store(StoreRequest::Commit(decision)),
         }
     }

@@ -31,6 +31,14 @@ pub enum Planted {
     AnyBeaconRoot,
     /// Take any `VALID` to `forkchoiceUpdated` on our head for its confirmation.
     AnyValidHead,
+    /// Build another block in each round, whatever is valid and stored here.
+    NothingRepeated,
+    /// Wait for every proposer alike, whatever it says of itself.
+    EveryProposerAwaited,
+    /// Withhold a block that is ahead of our clock, though none may be earlier.
+    ParentPlusOneWithheld,
+    /// Take a client that fails on one payload for one that has lost our head.
+    PayloadErrorCloses,
     /// Take no notice of damaged heights.
     DamageIgnored,
     /// Give claimed tips the places of heights, as many as are claimed.

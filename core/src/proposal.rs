@@ -1,14 +1,18 @@
 //! This file knows which value we propose in a round: one build, one choice, the same answer ever after.
 //!
-//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the round
-//! and that its `Init` was signed; the store has its bytes. If a crash kept only the first, nothing is proposed in that
-//! round: another value may not be signed there.
+//! A choice is durable in two places before any peer hears about it. The log says which value was chosen for the
+//! round; for a value of our own it says as well that its `Init` was signed, at its origin round. The store has its
+//! bytes. If a crash kept only the first, nothing is proposed in that round: another value may not be signed there.
+//!
+//! A block that was built too late is kept as it is, and nothing of it is signed. It becomes a value in the round that
+//! proposes it, which is therefore its origin round. With the round that it was ordered for, its `Init` would be signed
+//! for a round long past, and a node that entered the height late might refuse it.
 //!
 //! Keeps:
 //! - a value is wanted, built or kept for the current height alone, and choices are of heights above the head;
-//! - each choice has its progress, and is durable in log and store before it is announced.
+//! - a choice is in the log before it is announced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ultramarine_types::execution::Built;
@@ -19,16 +23,15 @@ use ultramarine_types::{
 
 use crate::signing::Signer;
 
-/// How far a chosen value is from being proposed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ChoiceProgress {
+/// What we propose in a round, and how far that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    pub id: ValueId,
+    /// The choice is on its way to the log, or there.
+    pub asked: bool,
     /// The log has the choice.
     pub logged: bool,
-    /// The choice is on its way to the log.
-    pub relogged: bool,
-    /// The store has the bytes.
-    pub stored: bool,
-    /// Consensus was told and the bytes are on their way.
+    /// Consensus was told, and the bytes are on their way if nobody has them yet.
     pub announced: bool,
 }
 
@@ -36,12 +39,15 @@ pub struct ChoiceProgress {
 #[derive(Debug, Default)]
 pub struct Proposer {
     wanted: Option<(Height, Round)>,
+    /// The round for which our client has built what nobody would take.
+    spoiled: Option<(Height, Round)>,
     building: Option<(Height, Round, Nanos)>,
     retry_at: Option<Nanos>,
     /// A block that was built too late for its round.
     late: Option<(Height, Box<Built>)>,
-    choices: BTreeMap<(Height, Round), ValueId>,
-    progress: BTreeMap<ValueKey, ChoiceProgress>,
+    choices: BTreeMap<(Height, Round), Choice>,
+    /// Values of ours whose bytes were sent to all in this life.
+    streamed: BTreeSet<ValueKey>,
 }
 
 impl Proposer {
@@ -54,6 +60,16 @@ impl Proposer {
     /// The round a value is wanted for.
     pub fn wanted(&self) -> Option<(Height, Round)> {
         self.wanted
+    }
+
+    /// Our client built something for this round that breaks a rule: another one will hardly be better.
+    pub fn spoil(&mut self, height: Height, round: Round) {
+        self.spoiled = Some((height, round));
+    }
+
+    /// Whether a value of ours may still come for this round.
+    pub fn may_come(&self, height: Height, round: Round) -> bool {
+        self.wanted == Some((height, round)) && self.spoiled != Some((height, round))
     }
 
     /// No value is wanted any more: the round goes on without ours.
@@ -103,20 +119,35 @@ impl Proposer {
         self.wanted.and(self.retry_at)
     }
 
-    /// Notes a choice that was made now, or read from the log or the store. The first choice for a round stands.
-    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut ChoiceProgress {
-        self.choices.entry((height, round)).or_insert(id);
-        self.progress.entry(ValueKey { height, id }).or_default()
+    /// Notes a choice that was made now, or found in the store. The first choice for a round stands.
+    pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut Choice {
+        self.choices.entry((height, round)).or_insert(Choice {
+            id,
+            asked: false,
+            logged: false,
+            announced: false,
+        })
+    }
+
+    /// Notes a choice that the log has: it comes before anything that was found stored.
+    pub fn remember(&mut self, height: Height, round: Round, id: ValueId) {
+        let choice = Choice {
+            id,
+            asked: true,
+            logged: true,
+            announced: false,
+        };
+        self.choices.insert((height, round), choice);
     }
 
     /// What was chosen for a round.
-    pub fn chosen(&self, height: Height, round: Round) -> Option<ValueId> {
-        self.choices.get(&(height, round)).copied()
+    pub fn chosen(&mut self, height: Height, round: Round) -> Option<&mut Choice> {
+        self.choices.get_mut(&(height, round))
     }
 
-    /// How far one of our own values is; `None` for any other value.
-    pub fn progress(&mut self, key: &ValueKey) -> Option<&mut ChoiceProgress> {
-        self.progress.get_mut(key)
+    /// Notes that a value of ours is being sent to all; `false` if it was before.
+    pub fn stream(&mut self, key: ValueKey) -> bool {
+        self.streamed.insert(key)
     }
 
     /// Asserts that a value is wanted, built or kept for the current height alone.
@@ -132,36 +163,33 @@ impl Proposer {
         }
     }
 
-    /// Asserts that choices are of heights above the head, and that each is durable before it is announced.
+    /// Asserts that choices are of heights above the head, and that each is in the log before it is announced.
     pub fn check_whole(&self, head: Height) {
-        for ((height, round), id) in &self.choices {
+        for ((height, round), choice) in &self.choices {
             assert!(*height > head, "a choice outlived its height");
-            let key = ValueKey {
-                height: *height,
-                id: *id,
-            };
             assert!(
-                self.progress.contains_key(&key),
-                "nothing is known of the choice for round {round}"
+                choice.asked || !choice.logged,
+                "the log has a choice that it was not given"
+            );
+            assert!(
+                choice.logged || !choice.announced,
+                "the choice for {height}/{round} was announced before it was durable"
             );
         }
-        for (key, progress) in &self.progress {
-            assert!(key.height > head, "the progress of {key} outlived its height");
-            assert!(
-                !progress.announced || progress.logged && progress.stored,
-                "{key} was announced before it was durable"
-            );
+        for key in &self.streamed {
+            assert!(key.height > head, "{key} is noted as sent after its height");
         }
     }
 
     /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.wanted = None;
+        self.spoiled = None;
         self.building = None;
         self.retry_at = None;
         self.late = None;
         self.choices.retain(|(other, _), _| *other > height);
-        self.progress.retain(|key, _| key.height > height);
+        self.streamed.retain(|key| key.height > height);
     }
 }
 

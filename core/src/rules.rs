@@ -130,9 +130,11 @@ fn check_blobs(chain: &ChainParams, metadata: &ValueMetadata) -> Result<(), Brok
     require(found == blobs * GAS_PER_BLOB, BrokenRule::BlobGas { found, blobs })
 }
 
-/// Whether a block's timestamp is too far ahead of our clock for a first verdict.
-pub fn is_ahead(timestamp: u64, unix_ns: u64) -> bool {
-    timestamp > (unix_ns / 1_000_000_000).saturating_add(limits::TIMESTAMP_AHEAD_SECONDS)
+/// Whether a block's timestamp is too far ahead of our clock for a first verdict. The earliest that may follow the
+/// parent never is: no honest proposer has a better one, so the chain would stand still until our clock is there.
+pub fn is_ahead(timestamp: u64, parent: &ParentBlock, unix_ns: u64) -> bool {
+    let latest = (unix_ns / 1_000_000_000).saturating_add(limits::TIMESTAMP_AHEAD_SECONDS);
+    timestamp > latest.max(parent.timestamp.saturating_add(1))
 }
 
 #[cfg(test)]

@@ -1,81 +1,70 @@
 //! This file knows how long each step of consensus waits, and which of its timers are running.
 //!
-//! Malachite's `Timeout` names a round but no height: a timer that outlived its height would fire into the next one.
-//! So every timer carries a generation, and cancelling all starts a new one.
-//!
-//! Keeps: each timer stands under its own name, so that it runs once.
+//! Keeps: each timer stands under its own name, so that it runs once, and is put off once at most.
 
 use std::collections::BTreeMap;
 
 use malachitebft_core_types::{Timeout, TimeoutKind};
 use ultramarine_types::{ChainParams, Nanos};
 
-/// How long each step waits in round 0, and how much longer in each further round.
+/// A timer that is overdue by more than this shows that the process did not run. What came meanwhile waits behind it.
+const LATE: Nanos = Nanos::from_millis(250);
+/// How long such a timer is put off, so that what came is read first.
+const CATCH_UP: Nanos = Nanos::from_millis(100);
+
+/// How long each step waits in round 0. Each further round adds a quarter to each, without a ceiling: however slow the
+/// network is, some round is long enough.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Durations {
-    /// For a proposal, from the start of the round until its verdict.
-    pub propose: Nanos,
-    /// For a proposal of a validator that is not connected to us.
+    /// For a proposal of a validator that cannot make one.
     pub propose_away: Nanos,
     /// For the last third of the prevotes, and for verdicts that are still under way.
     pub prevote: Nanos,
     /// For the last third of the precommits.
     pub precommit: Nanos,
-    /// Between two rebroadcasts of our newest votes.
+    /// Between two rebroadcasts of our newest votes, in every round.
     pub rebroadcast: Nanos,
-    /// Added per round to each of them.
-    pub delta: Nanos,
-    /// No wait is longer.
-    pub ceiling: Nanos,
 }
 
 impl Durations {
     /// From the chain's largest legal block.
     pub fn of(chain: &ChainParams) -> Self {
-        let limits = chain.limits();
-        let propose = limits.propose_timeout();
         // The bytes of the largest block once more at 100 MB/s, for nodes whose verdict comes late.
-        let late = Nanos::from_millis(limits.block_blob_bytes() as u64 / 100_000);
-        let propose_away = Nanos::from_millis(100);
-        assert!(propose_away < propose, "a proposer that is away is given less time");
+        let late = Nanos::from_millis(chain.limits().block_blob_bytes() as u64 / 100_000);
         Self {
-            propose,
-            propose_away,
+            propose_away: Nanos::from_millis(100),
             prevote: Nanos::from_millis(400) + late,
             precommit: Nanos::from_millis(200),
             rebroadcast: Nanos::from_millis(1_000),
-            delta: Nanos::from_millis(250),
-            ceiling: propose + Nanos::from_millis(20_000),
         }
     }
 
-    /// How long a timer of Malachite's runs. `away` says that the round's proposer is not connected.
-    pub fn duration(&self, timeout: Timeout, away: bool) -> Nanos {
+    /// How long a timer of Malachite's runs, where a proposal is waited for so long in round 0.
+    pub fn duration(&self, timeout: Timeout, propose: Nanos) -> Nanos {
         let base = match timeout.kind {
-            TimeoutKind::Propose if away => self.propose_away,
-            TimeoutKind::Propose => self.propose,
+            TimeoutKind::Propose => propose,
             TimeoutKind::Prevote => self.prevote,
             TimeoutKind::Precommit => self.precommit,
-            TimeoutKind::Rebroadcast => self.rebroadcast,
+            TimeoutKind::Rebroadcast => return self.rebroadcast,
             TimeoutKind::FinalizeHeight(duration) => return duration.into(),
         };
         let rounds = u64::from(timeout.round.as_u32().unwrap_or(0));
-        let longer = base + Nanos(self.delta.0.saturating_mul(rounds));
-        longer.min(self.ceiling)
+        base + Nanos((base.0 / 4).saturating_mul(rounds))
     }
 }
 
-/// A timer that fired, with the generation it was set in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fired {
-    pub generation: u64,
-    pub timeout: Timeout,
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    timeout: Timeout,
+    /// When it was set to fire.
+    set: Nanos,
+    /// When it fires.
+    due: Nanos,
 }
 
 #[derive(Debug, Default)]
 pub struct Timers {
-    generation: u64,
-    running: BTreeMap<(u8, i64), (Nanos, Timeout)>,
+    running: BTreeMap<(u8, i64), Timer>,
 }
 
 impl Timers {
@@ -85,49 +74,66 @@ impl Timers {
 
     /// Starts a timer, or starts it again.
     pub fn schedule(&mut self, due: Nanos, timeout: Timeout) {
-        self.running.insert(name(timeout), (due, timeout));
+        let timer = Timer { timeout, set: due, due };
+        self.running.insert(name(timeout), timer);
+    }
+
+    /// Has a timer fire at another moment, if it runs and was set to another one.
+    pub fn change(&mut self, due: Nanos, timeout: Timeout) {
+        if self.running.get(&name(timeout)).is_some_and(|timer| timer.set != due) {
+            self.schedule(due, timeout);
+        }
+    }
+
+    /// Has a timer fire now, if it runs.
+    pub fn hurry(&mut self, now: Nanos, timeout: Timeout) {
+        if self.running.get(&name(timeout)).is_some_and(|timer| timer.due > now) {
+            self.schedule(now, timeout);
+        }
+    }
+
+    pub fn is_running(&self, timeout: Timeout) -> bool {
+        self.running.contains_key(&name(timeout))
     }
 
     pub fn cancel(&mut self, timeout: Timeout) {
         self.running.remove(&name(timeout));
     }
 
-    /// Stops all and begins a new generation.
     pub fn cancel_all(&mut self) {
-        self.generation += 1;
         self.running.clear();
     }
 
     /// When the next one is due.
     pub fn deadline(&self) -> Option<Nanos> {
-        self.running.values().map(|(due, _)| *due).min()
+        self.running.values().map(|timer| timer.due).min()
     }
 
-    /// Takes one that is due, the earliest first.
-    pub fn fire(&mut self, now: Nanos) -> Option<Fired> {
-        let (key, (_, timeout)) = self
-            .running
-            .iter()
-            .filter(|(_, (due, _))| *due <= now)
-            .min_by_key(|(key, (due, _))| (*due, **key))
-            .map(|(key, value)| (*key, *value))?;
-        self.running.remove(&key);
-        Some(Fired {
-            generation: self.generation,
-            timeout,
-        })
-    }
-
-    /// Asserts that each timer stands under its own name.
-    pub fn check_whole(&self) {
-        for (running, (_, timeout)) in &self.running {
-            assert_eq!(*running, name(*timeout), "a timer under another's name");
+    /// Puts off what is overdue because the process did not run: each timer once.
+    pub fn put_off(&mut self, now: Nanos) {
+        for timer in self.running.values_mut() {
+            if timer.due + LATE < now && timer.due == timer.set {
+                timer.due = now + CATCH_UP;
+            }
         }
     }
 
-    /// Whether a fired timer still counts.
-    pub fn is_current(&self, fired: Fired) -> bool {
-        fired.generation == self.generation
+    /// Takes one that is due, the earliest first.
+    pub fn fire(&mut self, now: Nanos) -> Option<Timeout> {
+        let due = self.running.iter().filter(|(_, timer)| timer.due <= now);
+        let (key, timeout) = due
+            .min_by_key(|(key, timer)| (timer.due, **key))
+            .map(|(key, timer)| (*key, timer.timeout))?;
+        self.running.remove(&key);
+        Some(timeout)
+    }
+
+    /// Asserts that each timer stands under its own name, and was put off once at most.
+    pub fn check_whole(&self) {
+        for (running, timer) in &self.running {
+            assert_eq!(*running, name(timer.timeout), "a timer under another's name");
+            assert!(timer.due >= timer.set, "a timer fires before its time");
+        }
     }
 }
 

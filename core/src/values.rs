@@ -18,6 +18,10 @@ use ultramarine_types::{Address, Height, Init, Lists, Nanos, PeerId, Round, Valu
 /// Rounds behind ours whose values are kept for their proposals alone.
 pub const ROUNDS_KEPT: u32 = 4;
 
+/// Values that are kept, however old their rounds are, because they are being sent to us or executed. A slow link or
+/// client would have its work thrown away otherwise, round after round.
+pub const AT_WORK_MAX: usize = 8;
+
 /// Senders remembered of a named value: enough to ask for its bytes.
 const NAMERS_MAX: usize = 8;
 
@@ -161,6 +165,12 @@ impl KnownValue {
         );
     }
 
+    /// Whether its bytes are on their way, or our client executes it.
+    fn is_at_work(&self) -> bool {
+        let executes = matches!(self.judgement, Judgement::Executing { .. } | Judgement::Executed);
+        executes || !self.streams.is_empty() && !self.is_stored()
+    }
+
     /// Whether every round that speaks for it is long past.
     fn is_past(&self, now: Round) -> bool {
         let origin = self.init.as_ref().map(|init| init.metadata.origin_round);
@@ -256,18 +266,27 @@ impl Values {
     }
 
     /// Lets go of values that matter only to rounds long past. A value judged `Valid` loses its payload: the store has
-    /// it. Any other value goes altogether, unless a polka names it or it is to be `kept`: consensus cannot decide it
-    /// as it is. If a polka or certificate names it later, it is fetched as if it had never come.
+    /// it. Any other value goes altogether, unless a polka names it, or it is to be `kept`, or it is one of the newest
+    /// that are being sent or executed: consensus cannot decide it as it is. If a polka or certificate names it later,
+    /// it is fetched as if it had never come.
     pub fn slim(&mut self, height: Height, now: Round, kept: impl Fn(&ValueId) -> bool) {
+        let past = |value: &KnownValue| value.is_past(now);
+        let mut at_work: Vec<(Round, ValueId)> = self
+            .at(height)
+            .filter(|(_, value)| past(value) && value.is_at_work() && !value.polka)
+            .filter_map(|(key, value)| Some((value.init.as_ref()?.metadata.origin_round, key.id)))
+            .collect();
+        at_work.sort_unstable();
+        let at_work = at_work.split_off(at_work.len().saturating_sub(AT_WORK_MAX));
         self.values.retain(|key, value| {
-            if key.height != height || !value.is_past(now) {
+            if key.height != height || !past(value) {
                 return true;
             }
             if value.judgement == Judgement::Valid {
                 value.body = None;
                 return true;
             }
-            value.polka || kept(&key.id)
+            value.polka || kept(&key.id) || at_work.iter().any(|(_, id)| *id == key.id)
         });
     }
 

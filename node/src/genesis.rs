@@ -282,8 +282,8 @@ impl Genesis {
         if interval_ms < BLOCK_INTERVAL_MS_MIN {
             doubtful.push(format!(
                 "genesis.json: block_interval_ms is {interval_ms}, and the times of execution blocks are whole \
-                 seconds, each later than its parent's: this chain's times run ahead of the clock, until blocks wait \
-                 for it and come once a second. Give a new chain {BLOCK_INTERVAL_MS_MIN} or more"
+                 seconds, each later than its parent's: this chain's times run ahead of the clock, without end. Give a \
+                 new chain {BLOCK_INTERVAL_MS_MIN} or more"
             ));
         }
         let begin_s = self.genesis_block.timestamp;

@@ -20,7 +20,7 @@ const EMPTY_WITHDRAWALS: [u8; 32] = [
     0x56, 0xe8, 0x1f, 0x17, 0x1b, 0xcc, 0x55, 0xa6, 0xff, 0x83, 0x45, 0xe6, 0x92, 0xc0, 0xf8, 0x6e, 0x5b, 0x48, 0xe0,
     0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
 ];
-/// Gas limit of every block.
+/// Gas limit of every block, unless a client aims at another one.
 pub const GAS_LIMIT: u64 = 30_000_000;
 
 pub fn genesis() -> ParentBlock {
@@ -51,6 +51,7 @@ pub struct Recipe {
     pub blobs_count: u32,
     /// Bytes of filler behind the header: more than one chunk now and then.
     pub filler_bytes: usize,
+    pub gas_limit: u64,
 }
 
 pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
@@ -69,7 +70,7 @@ pub fn build(recipe: &Recipe, chain: &ChainParams) -> Built {
         receipts_root: Hash::ZERO,
         logs_bloom: [0; 256],
         number: recipe.parent.number + 1,
-        gas_limit: GAS_LIMIT,
+        gas_limit: recipe.gas_limit,
         gas_used: 21_000 * u64::from(recipe.blobs_count),
         timestamp: recipe.timestamp,
         extra_data: recipe.salt.to_le_bytes().to_vec(),

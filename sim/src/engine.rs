@@ -28,6 +28,8 @@ pub enum Mood {
     /// `VALID` to forkchoice updates, with a hash that nobody asked about. Its newest number is that of the block that
     /// it was asked about.
     OtherHead,
+    /// It builds blocks that nobody takes: above the gas limit, or with a proof too many for each blob.
+    BadBuild,
     /// It answers the truth, but late.
     Slow,
 }
@@ -53,6 +55,7 @@ impl Mood {
             Self::PayloadError => "el-payload-error",
             Self::StaleHead => "el-stale-head",
             Self::OtherHead => "el-other-head",
+            Self::BadBuild => "el-bad-build",
             Self::Slow => "el-slow",
         }
     }
@@ -76,6 +79,14 @@ pub struct ScriptedEl {
     /// Counts starts, so that calls in flight over a restart are answered with an error.
     life: u32,
     mood: Option<(Mood, Nanos)>,
+    /// The gas limit of its blocks, until [`calm`](Self::calm).
+    pub gas_limit: u64,
+    /// Its bundles have a proof too many for each blob, until [`calm`](Self::calm).
+    pub doubles_proofs: bool,
+    /// How much longer than usual it executes a payload, until [`calm`](Self::calm).
+    pub execute_extra: Nanos,
+    /// How much longer than usual it builds a block, until [`calm`](Self::calm).
+    pub build_extra: Nanos,
     /// How many answers the moods changed, by name.
     pub lies: BTreeMap<&'static str, u64>,
     /// Counts blocks built, so that no two are alike.
@@ -99,6 +110,10 @@ impl ScriptedEl {
             running: true,
             life: 0,
             mood: None,
+            gas_limit: block::GAS_LIMIT,
+            doubles_proofs: false,
+            execute_extra: Nanos::ZERO,
+            build_extra: Nanos::ZERO,
             lies: BTreeMap::new(),
             built: 0,
             builder: node as u64,
@@ -138,8 +153,9 @@ impl ScriptedEl {
         let other = match mood {
             Mood::StaleHead => Mood::OtherHead,
             Mood::InvalidOnce => Mood::PayloadError,
-            Mood::Unavailable | Mood::Syncing | Mood::Accepted | Mood::Slow => mood,
-            Mood::OtherHead | Mood::PayloadError => mood,
+            Mood::Accepted => Mood::BadBuild,
+            Mood::Unavailable | Mood::Syncing | Mood::Slow => mood,
+            Mood::OtherHead | Mood::PayloadError | Mood::BadBuild => mood,
         };
         let mood = if self.mood_dice.chance(500) { other } else { mood };
         self.set_mood(mood, until);
@@ -153,6 +169,8 @@ impl ScriptedEl {
     /// Back to the truth.
     pub fn calm(&mut self) {
         self.mood = None;
+        (self.execute_extra, self.build_extra) = (Nanos::ZERO, Nanos::ZERO);
+        (self.gas_limit, self.doubles_proofs) = (block::GAS_LIMIT, false);
         self.spurned.clear();
     }
 
@@ -187,7 +205,15 @@ impl ScriptedEl {
             Some(Mood::Unavailable) => self.dice.millis(1, 500),
             _ => Nanos::ZERO,
         };
-        self.dice.latency(typical) + extra
+        let slow = match call {
+            EngineCall::Build { .. } => self.build_extra,
+            EngineCall::Execute { .. } => self.execute_extra,
+            EngineCall::Import { .. }
+            | EngineCall::Forkchoice { .. }
+            | EngineCall::Inspect { .. }
+            | EngineCall::Newest => Nanos::ZERO,
+        };
+        self.dice.latency(typical) + extra + slow
     }
 
     /// Answers a call that was made in `life`.
@@ -428,8 +454,21 @@ impl ScriptedEl {
                 .between(u64::from(self.blobs_range.0), u64::from(self.blobs_range.1)) as u32,
             // One block in ten spans several chunks.
             filler_bytes: if self.dice.chance(100) { 70_000 } else { 300 },
+            gas_limit: self.gas_limit,
         };
-        let built = block::build(&recipe, chain);
+        let mut recipe = recipe;
+        let mut doubles_proofs = self.doubles_proofs;
+        if self.mood(now) == Some(Mood::BadBuild) {
+            self.lie(Mood::BadBuild);
+            doubles_proofs |= recipe.blobs_count > 0 && self.mood_dice.chance(500);
+            if !doubles_proofs {
+                recipe.gas_limit = chain.gas_limit_max + 1;
+            }
+        }
+        let mut built = block::build(&recipe, chain);
+        if doubles_proofs {
+            built.lists.proofs.extend_from_within(..);
+        }
         self.blocks.insert(
             built.header.block_hash,
             Known {

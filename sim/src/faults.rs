@@ -134,6 +134,7 @@ pub const CLASSES: &[&str] = &[
     "el-accepted",
     "el-invalid",
     "el-payload-error",
+    "el-bad-build",
     "el-stale-head",
     "el-other-head",
     "el-slow",

@@ -11,12 +11,15 @@ mod lying_lanes;
 mod many_blobs;
 mod mute_servers;
 mod other_head;
+mod pace;
 mod parent_root;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
 mod rising_tip;
 mod rot;
+mod slow_client;
+mod slow_links;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -52,6 +55,15 @@ pub const ALL: &[Scenario] = &[
     rising_tip::VALIDATOR,
     other_head::SCENARIO,
     payload_error::SCENARIO,
+    pace::ONE_DOWN,
+    pace::GATE_CLOSED,
+    pace::FAST,
+    pace::GAS,
+    pace::PROOFS,
+    slow_client::NEEDED,
+    slow_client::BUILDS,
+    slow_client::AWAY,
+    slow_links::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,

@@ -8,8 +8,7 @@ use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::planted::PlantedBug;
-use ultramarine_sim::scenarios;
-use ultramarine_sim::{RunConfig, Violation, run};
+use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
 
 /// Seeds tried for each bug.
@@ -78,6 +77,30 @@ fn a_gate_that_any_valid_opens_is_found() {
     };
     let broken = found(PlantedBug::Core(Planted::AnyValidHead), moody);
     assert!(names(&broken, "I9"), "{broken:?}");
+}
+
+#[test]
+fn blocks_built_anew_in_each_round_are_found() {
+    let violation = found_by("slow-links", PlantedBug::Core(Planted::NothingRepeated));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
+}
+
+#[test]
+fn a_proposer_that_is_waited_for_in_vain_is_found() {
+    let violation = found_by("gate-closed", PlantedBug::Core(Planted::EveryProposerAwaited));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
+}
+
+#[test]
+fn a_withheld_parent_plus_one_is_found() {
+    let violation = found_by("fast-chain", PlantedBug::Core(Planted::ParentPlusOneWithheld));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
+}
+
+#[test]
+fn a_gate_that_one_payload_closes_is_found() {
+    let violation = found_by("payload-error", PlantedBug::Core(Planted::PayloadErrorCloses));
+    assert_eq!(violation.invariant, "scenario", "{violation}");
 }
 
 #[test]

@@ -76,6 +76,51 @@ fn claimed_holdings_keep_nobody_from_a_block() {
 }
 
 #[test]
+fn with_one_of_four_validators_down_58_blocks_a_minute_are_decided() {
+    runs_clean("one-down", 0..4);
+}
+
+#[test]
+fn a_proposer_with_a_closed_gate_is_not_waited_for() {
+    runs_clean("gate-closed", 0..4);
+}
+
+#[test]
+fn a_chain_faster_than_its_timestamps_keeps_its_interval() {
+    runs_clean("fast-chain", 0..4);
+}
+
+#[test]
+fn a_client_that_aims_above_the_gas_limit_slows_nobody() {
+    runs_clean("gas-limit", 0..4);
+}
+
+#[test]
+fn a_bundle_with_another_number_of_proofs_is_proposed_by_nobody() {
+    runs_clean("proof-counts", 0..4);
+}
+
+#[test]
+fn a_slow_client_that_is_needed_for_the_quorum_decides_its_first_block() {
+    runs_clean("slow-client-needed", 0..6);
+}
+
+#[test]
+fn clients_that_build_slower_than_any_round_do_not_stop_the_chain() {
+    runs_clean("slow-builds", 0..4);
+}
+
+#[test]
+fn clients_that_were_away_for_many_rounds_are_followed_soon() {
+    runs_clean("clients-away", 0..2);
+}
+
+#[test]
+fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
+    runs_clean("slow-links", 0..4);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }
@@ -116,7 +161,7 @@ fn a_wrong_clock_is_told_by_who_is_wrong_and_by_nobody_else() {
 }
 
 #[test]
-fn a_chain_whose_clocks_were_ahead_says_how_long_it_stands() {
+fn a_chain_whose_clocks_were_all_ahead_goes_on_when_they_are_right() {
     runs_clean("clocks-ahead", 0..2);
 }
 

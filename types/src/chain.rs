@@ -18,7 +18,7 @@ pub struct ChainParams {
     pub execution_genesis_hash: Hash,
     /// Most blobs one block may carry; the Engine API, limits and timeouts follow from it.
     pub blobs_per_block_max: u32,
-    /// Time from one commit to the start of the next height, in milliseconds.
+    /// Time from the start of one height to the start of the next, in milliseconds. The commit may take longer.
     pub block_interval_ms: u64,
     /// Heights for which every node must keep blobs; sync may omit older ones.
     pub blob_retention_heights_min: u64,

@@ -80,6 +80,12 @@ fn golden_bytes_of_each_record() {
         value_id: ValueId([0x22; 32]),
     };
     assert_eq!(hex(&chosen), format!("0206010000000000000000000000{}", rep("22", 32)));
+    let repeated = LogRecord::Repeated {
+        height: Height(1),
+        round: Round(2),
+        value_id: ValueId([0x22; 32]),
+    };
+    assert_eq!(hex(&repeated), format!("0207010000000000000002000000{}", rep("22", 32)));
 }
 
 #[test]
@@ -216,6 +222,11 @@ fn any_record() -> impl Strategy<Value = LogRecord> {
                 })
             ),
         (height_and_round(), any_id()).prop_map(|((height, round), value_id)| LogRecord::Chosen {
+            height,
+            round,
+            value_id
+        }),
+        (height_and_round(), any_id()).prop_map(|((height, round), value_id)| LogRecord::Repeated {
             height,
             round,
             value_id

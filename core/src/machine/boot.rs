@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use malachitebft_core_consensus::Input as Told;
 use ultramarine_types::storage::{Blobs, Recovered, Tag};
-use ultramarine_types::{Assembly, ConsensusMessage, Round, ValueId, ValueKey};
+use ultramarine_types::{Assembly, ConsensusMessage, ValueId, ValueKey};
 
 use super::messages::signatures;
 use super::{Core, Phase};
@@ -89,24 +89,15 @@ impl Core {
         value.body = Some(Body { lists, payload });
         value.stored = Some(Blobs::Held);
         if ours && self.signer.is_some() {
-            self.remember_choice(key, round, false);
-            if let Some(progress) = self.proposer.progress(&key) {
-                progress.stored = true;
+            let signed = Signed {
+                value_id: Some(key.id),
+                valid_round: None,
+            };
+            if let Err(conflict) = self.guard.learn(key.height, round, SignedKind::Init, signed) {
+                return self.stop(Stop::Equivocation(conflict));
             }
+            self.proposer.choose(key.height, round, key.id);
         }
-    }
-
-    /// Takes a choice that we made in an earlier life.
-    fn remember_choice(&mut self, key: ValueKey, round: Round, logged: bool) {
-        let signed = Signed {
-            value_id: Some(key.id),
-            valid_round: None,
-        };
-        if let Err(conflict) = self.guard.learn(key.height, round, SignedKind::Init, signed) {
-            return self.stop(Stop::Equivocation(conflict));
-        }
-        let progress = self.proposer.choose(key.height, round, key.id);
-        progress.logged |= logged;
     }
 
     fn prepare_replay(&mut self, records: Vec<LogRecord>) {
@@ -119,16 +110,14 @@ impl Core {
                 height,
                 round,
                 value_id,
+            }
+            | LogRecord::Repeated {
+                height,
+                round,
+                value_id,
             } = record
             {
-                self.remember_choice(
-                    ValueKey {
-                        height: *height,
-                        id: *value_id,
-                    },
-                    *round,
-                    true,
-                );
+                self.proposer.remember(*height, *round, *value_id);
             }
         }
         let height = self.current();
@@ -148,7 +137,10 @@ impl Core {
                 LogRecord::Vote(vote) => ConsensusMessage::Vote(vote),
                 LogRecord::Proposal(proposal) => ConsensusMessage::Proposal(proposal),
                 LogRecord::Polka(polka) => ConsensusMessage::Polka(polka),
-                LogRecord::Timeout { .. } | LogRecord::Value { .. } | LogRecord::Chosen { .. } => continue,
+                LogRecord::Timeout { .. }
+                | LogRecord::Value { .. }
+                | LogRecord::Chosen { .. }
+                | LogRecord::Repeated { .. } => continue,
             };
             // The guard learns our own from the same log.
             let others = signatures(&message)
@@ -193,6 +185,7 @@ impl Core {
         self.contest.logging = true;
         self.tell_signing(true, None);
         self.phase = Phase::Running;
+        self.begin_contest();
         self.start_consensus(true);
         self.host.begin_replay(&inputs);
         for input in inputs {

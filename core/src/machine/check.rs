@@ -5,7 +5,7 @@
 //!
 //! Keeps:
 //! - the execution client is led to our very head, and every value known is above it;
-//! - consensus runs at the height after the head;
+//! - consensus runs at the height after the head, and its timers run only while it does;
 //! - nothing is signed without a key, nor at a height at or below the guard's watermark;
 //! - the watermark covers the head, every silence that the store was asked for, and what this directory may have
 //!   forgotten;
@@ -62,6 +62,10 @@ impl Core {
         if !self.stopped {
             self.contest.check(&self.phase, signs);
         }
+        assert!(
+            self.stopped || self.phase == Phase::Running || self.timers.deadline().is_none(),
+            "a timer outlived its height"
+        );
         self.guard.check(head);
         self.values.check(head);
         self.proposer.check(current);
@@ -112,6 +116,7 @@ impl Core {
         self.healing.check_whole(&self.peers);
         self.early.check_whole();
         self.timers.check_whole();
+        self.pace.check_whole(&self.config.validators);
         self.execution.check_whole();
         self.clocks.check_whole(&self.config.validators);
         for (signer, message) in &self.seen {

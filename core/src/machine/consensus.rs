@@ -1,7 +1,7 @@
 //! This file knows how to feed consensus and carry out what it asks for.
 
 use malachitebft_core_consensus::{Input as Told, PeerId as TransportId, ProposedValue};
-use malachitebft_core_types::{Round as MRound, TimeoutKind, Validity, ValueOrigin, ValueResponse};
+use malachitebft_core_types::{Round as MRound, Validity, ValueOrigin, ValueResponse};
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Recipients;
 use ultramarine_types::storage::Decision;
@@ -69,11 +69,11 @@ impl Core {
             match intent {
                 Intent::Append(record) => self.append(&record),
                 Intent::Publish(message) => self.publish(message),
+                // A timer that is set in the batch of a decision would outlive its height.
+                Intent::Schedule(_) if self.phase != Phase::Running => {}
                 Intent::Schedule(timeout) => {
-                    let round = convert::round_from(timeout.round).unwrap_or_default();
-                    let away = timeout.kind == TimeoutKind::Propose && self.is_proposer_away(round);
-                    self.timers
-                        .schedule(self.now + self.durations.duration(timeout, away), timeout);
+                    let duration = self.durations.duration(timeout, self.contest.propose);
+                    self.timers.schedule(self.now + duration, timeout);
                 }
                 Intent::Cancel(timeout) => self.timers.cancel(timeout),
                 Intent::CancelAll => self.timers.cancel_all(),
@@ -108,15 +108,10 @@ impl Core {
         }
     }
 
-    fn is_proposer_away(&self, round: Round) -> bool {
-        let proposer = self.config.validators.proposer(self.current(), round);
-        *proposer != self.address && !self.peers.is_connected(proposer)
-    }
-
     fn on_round(&mut self, round: Round, proposer: Address) {
         let height = self.current();
-        self.contest.round_at = self.now;
-        self.contest.proposed_at = self.now;
+        self.count_failures();
+        self.contest.begin(round, self.now);
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
             self.proposer.give_up();
         }

@@ -17,6 +17,9 @@ use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Roun
 use super::Phase;
 use crate::context::Ctx;
 
+/// Rounds of which we remember when they began: a value that took longer to arrive says nothing of the next height.
+const BEGUN_MAX: usize = 64;
+
 /// What lasts as long as one height.
 #[derive(Default)]
 pub(super) struct Contest {
@@ -32,8 +35,20 @@ pub(super) struct Contest {
     pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
     pub(super) published: Vec<ConsensusMessage>,
+    /// When the height began.
+    pub(super) began_at: Nanos,
+    /// How long round 0 waits for its proposal.
+    pub(super) propose: Nanos,
+    /// The round that began last.
+    pub(super) round: Option<Round>,
     /// When the round began.
     pub(super) round_at: Nanos,
+    /// When each of the newest rounds began.
+    pub(super) began: BTreeMap<Round, Nanos>,
+    /// The values that a quorum held when the round began.
+    pub(super) heard: BTreeSet<ValueId>,
+    /// In how many rounds a value was proposed, and not decided, that a quorum held when the round began.
+    pub(super) failures: BTreeMap<ValueId, u32>,
     /// When the round began, or we asked for our block of it.
     pub(super) proposed_at: Nanos,
     /// Since when a peer has claimed to have decided the height.
@@ -47,6 +62,16 @@ pub(super) struct Contest {
 }
 
 impl Contest {
+    /// A round begins.
+    pub(super) fn begin(&mut self, round: Round, now: Nanos) {
+        self.round = Some(round);
+        (self.round_at, self.proposed_at) = (now, now);
+        self.began.insert(round, now);
+        while self.began.len() > BEGUN_MAX {
+            self.began.pop_first();
+        }
+    }
+
     /// Asserts what holds after every input: `phase` is the core's, `signs` says whether consensus may sign.
     pub(super) fn check(&self, phase: &Phase, signs: bool) {
         assert!(

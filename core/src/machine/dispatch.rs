@@ -61,10 +61,9 @@ impl Machine for Core {
             return;
         }
         self.now = self.now.max(now);
-        while let Some(fired) = self.timers.fire(self.now) {
-            if self.timers.is_current(fired) {
-                self.contest.inputs.push_back(Told::TimeoutElapsed(fired.timeout));
-            }
+        self.timers.put_off(self.now);
+        while let Some(timeout) = self.timers.fire(self.now) {
+            self.contest.inputs.push_back(Told::TimeoutElapsed(timeout));
             self.settle();
         }
         let mut wants = Vec::new();
@@ -196,6 +195,7 @@ impl Core {
                 return;
             }
         }
+        self.hurry();
         self.search();
         self.catch_up();
         self.heal();

@@ -8,9 +8,11 @@ use ultramarine_types::network::NetCommand;
 use ultramarine_types::storage::{Blobs, Decision, LogEpoch, StoreRequest};
 use ultramarine_types::{CommitCertificate, Height, Init, Nanos, ValueId, ValueKey, limits, sidecar};
 
+use super::contest::Contest;
 use super::{Core, Head, Phase};
 use crate::io::Event;
 use crate::stop::{ImpossibleState, Stop};
+use crate::values::KnownValue;
 
 /// Why we do not sign at a height.
 pub(super) struct Silence {
@@ -42,6 +44,7 @@ impl Core {
             id: certificate.value_id,
         };
         let value = self.values.commit(&key);
+        self.note_need(&over, &init, value.as_ref());
         let body = value.and_then(|value| value.body);
         let blob_bytes = match blobs {
             Blobs::Held => u64::from(init.metadata.blobs_count) * limits::BLOB_BYTES as u64,
@@ -52,6 +55,7 @@ impl Core {
             self.oldest_blobs = self.oldest_blobs.max(height.next());
         }
         self.move_head(&init, certificate.value_id);
+        self.watch_room(&init.metadata);
         self.note_moved();
         self.event(Event::Decided {
             blobs: init.metadata.blobs_count,
@@ -70,8 +74,20 @@ impl Core {
         self.execution.decided(height, init, body, &mut wants);
         self.want(wants);
         self.retire();
-        let start_at = self.now + Nanos::from_millis(self.config.chain.params.block_interval_ms);
-        self.await_next(start_at);
+        // Not before the commit, but no later than an interval after the start.
+        let due = over.began_at + Nanos::from_millis(self.config.chain.params.block_interval_ms);
+        self.await_next(due.max(self.now));
+    }
+
+    /// Notes how long the decided value took from the start of its round until it was valid here.
+    fn note_need(&mut self, over: &Contest, init: &Init, value: Option<&KnownValue>) {
+        let (proposer, round) = (init.metadata.origin_proposer, init.metadata.origin_round);
+        let began = over.began.get(&round);
+        if let (Some(began), Some(valid_at)) = (began, value.and_then(|value| value.valid_at))
+            && proposer != self.address
+        {
+            self.pace.note(proposer, valid_at.since(*began));
+        }
     }
 
     /// Makes a committed value the head.
@@ -191,8 +207,16 @@ impl Core {
         self.contest.logging = enabled;
         self.tell_signing(enabled, silence);
         self.phase = Phase::Running;
+        self.begin_contest();
         self.start_consensus(enabled);
         self.take_early();
+    }
+
+    /// The height begins.
+    pub(super) fn begin_contest(&mut self) {
+        self.contest.began_at = self.now;
+        let reckoned = self.limits.propose_timeout();
+        self.contest.propose = self.pace.wait(&self.config.validators, &self.address, reckoned);
     }
 
     /// Takes the messages that were kept for this height.

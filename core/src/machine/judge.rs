@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use malachitebft_core_consensus::Input as Told;
 use malachitebft_core_types::{Validity, ValueOrigin};
+#[cfg(feature = "planted")]
+use ultramarine_types::execution::ParentBlock;
 use ultramarine_types::execution::{EngineCall, Executed, PayloadStatus};
 use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Init, Nanos, ValueKey};
@@ -112,7 +114,19 @@ impl Core {
             // Once the client is ready, the values are looked at again.
             return;
         }
-        if !value.polka && rules::is_ahead(init.metadata.header.timestamp, unix_ns) {
+        let is_ahead = rules::is_ahead(init.metadata.header.timestamp, &parent.block, unix_ns);
+        #[cfg(feature = "planted")]
+        let is_ahead = is_ahead
+            || self.config.plants(crate::Planted::ParentPlusOneWithheld)
+                && rules::is_ahead(
+                    init.metadata.header.timestamp,
+                    &ParentBlock {
+                        timestamp: 0,
+                        ..parent.block
+                    },
+                    unix_ns,
+                );
+        if !value.polka && is_ahead {
             value.retry_at = Some(now + RETRY);
             return;
         }

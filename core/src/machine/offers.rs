@@ -259,9 +259,6 @@ impl Core {
             self.stage(key, Stage::Persist, since);
         }
         self.values.entry(key).first_seen.get_or_insert(now);
-        if let Some(progress) = self.proposer.progress(&key) {
-            progress.stored = true;
-        }
         if self.sync.certifies(key.height, &key.id) {
             self.height_came(key.height, bytes);
         }

@@ -5,7 +5,8 @@
 //!
 //! Keeps: a line in the log is about a stall that people see, and has its time.
 
-use ultramarine_types::{Address, Height, Nanos, VoteKind, limits};
+use malachitebft_core_types::{Round as MRound, Timeout, TimeoutKind};
+use ultramarine_types::{Address, Height, Nanos, VoteKind};
 
 use super::{Core, Phase, gather};
 use crate::io::Event;
@@ -13,9 +14,9 @@ use crate::rules;
 use crate::values::{Judgement, KnownValue};
 
 /// Rounds that a height may take before we tell people: two proposers in a row may be away.
-const ROUNDS: u64 = 3;
-/// We report a block that all clocks would withhold this long after it was due.
-const AHEAD: Nanos = Nanos::from_millis(3_000);
+const ROUNDS: u32 = 3;
+/// We report a data directory that takes no block this long after one was due.
+const REFUSED: Nanos = Nanos::from_millis(3_000);
 /// Looks come once a second. If more than this lies between two of them, this process did not run meanwhile.
 const LOOK_MAX: Nanos = Nanos::from_millis(2_000);
 /// The same stall gets another line after this long.
@@ -28,7 +29,6 @@ const NAMED_MAX: usize = 4;
 /// What a height waits for, as coarsely as people would say it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cause {
-    Clock,
     Execution,
     Peers,
     Disk,
@@ -132,17 +132,20 @@ impl Core {
 
     /// How long a height may stand before that is a stall: its interval and the timeouts of a few rounds.
     fn patience(&self) -> Nanos {
-        let d = &self.durations;
-        let round = d.propose + d.prevote + d.precommit;
-        // Each further round waits a delta longer for each of its three steps.
-        let longer = 3 * d.delta.0 * (ROUNDS * (ROUNDS - 1) / 2);
+        let propose = self.contest.propose.max(self.limits.propose_timeout());
+        let rounds = (0..ROUNDS).map(|round| {
+            let of = |kind| Timeout::new(MRound::new(round), kind);
+            let steps = [TimeoutKind::Propose, TimeoutKind::Prevote, TimeoutKind::Precommit];
+            let waits = steps.map(|kind| self.durations.duration(of(kind), propose));
+            waits.into_iter().fold(Nanos::ZERO, |sum, wait| sum + wait)
+        });
         // The first height waits for others to start, and for their clients.
         let start = if self.is_gathering() {
             gather::LONGEST
         } else {
             Nanos::ZERO
         };
-        start + self.interval() + Nanos(round.0 * ROUNDS + longer)
+        rounds.fold(start + self.interval(), |sum, round| sum + round)
     }
 
     fn interval(&self) -> Nanos {
@@ -150,12 +153,8 @@ impl Core {
     }
 
     fn stall_after(&self, still: Nanos) -> Option<(Cause, String)> {
-        let withheld = self.withheld_seconds();
-        if withheld > 0 && still >= self.interval() + AHEAD {
-            return Some((Cause::Clock, self.describe_withheld(withheld)));
-        }
         if let Some(why) = &self.stall.refused
-            && still >= self.interval() + AHEAD
+            && still >= self.interval() + REFUSED
         {
             return Some((Cause::Disk, format!("the data directory takes no block: {why}")));
         }
@@ -193,29 +192,6 @@ impl Core {
     /// The wait for the others before the first height is over. Only now should the height move.
     pub(super) fn note_gathered(&mut self) {
         self.stall.moved_at = self.now;
-    }
-
-    /// Seconds until the earliest block that may follow is close enough to our clock for a vote.
-    fn withheld_seconds(&self) -> u64 {
-        if self.wall.is_none() || !matches!(self.phase, Phase::Between { .. } | Phase::Running) {
-            return 0;
-        }
-        let earliest = self.head.block.timestamp.saturating_add(1);
-        if !rules::is_ahead(earliest, self.unix_ns()) {
-            return 0;
-        }
-        let latest = (self.unix_ns() / 1_000_000_000).saturating_add(limits::TIMESTAMP_AHEAD_SECONDS);
-        earliest.saturating_sub(latest)
-    }
-
-    fn describe_withheld(&self, seconds: u64) -> String {
-        format!(
-            "block {}'s time is {} s ahead of our clock, and the next must be later still: nothing is proposed or \
-             voted for here until our clock is within {} s of it, {seconds} s from now",
-            self.head.height,
-            self.head.block.timestamp.saturating_sub(self.unix_ns() / 1_000_000_000),
-            limits::TIMESTAMP_AHEAD_SECONDS,
-        )
     }
 
     fn describe_wait(&self) -> (Cause, String) {
@@ -339,7 +315,7 @@ impl Core {
                 let timestamp = value.init.as_ref().map(|init| init.metadata.header.timestamp);
                 let unix_ns = self.unix_ns();
                 match timestamp {
-                    Some(timestamp) if rules::is_ahead(timestamp, unix_ns) => {
+                    Some(timestamp) if rules::is_ahead(timestamp, &self.head.block, unix_ns) => {
                         let ahead = timestamp.saturating_sub(unix_ns / 1_000_000_000);
                         return format!("is {ahead} s ahead of our clock");
                     }

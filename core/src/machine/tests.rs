@@ -9,6 +9,7 @@ mod held;
 mod inits;
 mod messages;
 mod offers;
+mod pace;
 mod payload;
 mod refute;
 mod replay;

@@ -4,18 +4,28 @@ use super::Proposer;
 
 const H: Height = Height(3);
 
+fn id(proposer: &mut Proposer, round: Round) -> Option<ValueId> {
+    proposer.chosen(H, round).map(|choice| choice.id)
+}
+
 #[test]
 fn the_same_round_always_gets_the_same_value() {
     let mut proposer = Proposer::default();
-    assert_eq!(proposer.chosen(H, Round(0)), None);
+    assert_eq!(id(&mut proposer, Round(0)), None);
     proposer.choose(H, Round(0), ValueId([1; 32]));
     proposer.choose(H, Round(0), ValueId([2; 32]));
-    assert_eq!(
-        proposer.chosen(H, Round(0)),
-        Some(ValueId([1; 32])),
-        "the first choice stands"
-    );
-    assert_eq!(proposer.chosen(H, Round(1)), None);
+    let first = Some(ValueId([1; 32]));
+    assert_eq!(id(&mut proposer, Round(0)), first, "the first choice stands");
+    assert_eq!(id(&mut proposer, Round(1)), None);
+}
+
+#[test]
+fn what_the_log_says_comes_before_what_was_found_stored() {
+    let mut proposer = Proposer::default();
+    proposer.choose(H, Round(0), ValueId([1; 32]));
+    proposer.remember(H, Round(0), ValueId([2; 32]));
+    proposer.choose(H, Round(0), ValueId([3; 32]));
+    assert_eq!(id(&mut proposer, Round(0)), Some(ValueId([2; 32])));
 }
 
 #[test]
@@ -28,17 +38,20 @@ fn only_the_build_that_was_asked_for_counts() {
 }
 
 #[test]
-fn progress_is_kept_per_value_until_its_height_is_done() {
+fn choices_are_kept_until_their_height_is_done() {
     let mut proposer = Proposer::default();
     let key = ValueKey {
         height: H,
         id: ValueId([1; 32]),
     };
-    proposer.choose(H, Round(0), key.id).logged = true;
-    assert!(proposer.progress(&key).unwrap().logged);
+    proposer.choose(H, Round(0), key.id).asked = true;
+    proposer.choose(H, Round(3), key.id);
+    assert!(proposer.stream(key) && !proposer.stream(key), "its bytes are sent once");
+    proposer.check_whole(H.prev());
     proposer.commit(H);
-    assert!(proposer.progress(&key).is_none());
-    assert_eq!(proposer.chosen(H, Round(0)), None);
+    proposer.check_whole(H);
+    assert_eq!(id(&mut proposer, Round(0)), None);
+    assert!(proposer.stream(key));
 }
 
 #[test]

@@ -130,9 +130,19 @@ fn a_full_block_and_an_empty_one_are_valid() {
 }
 
 #[test]
-fn fifteen_seconds_ahead_are_tolerated() {
-    let now_ns = 1_000 * 1_000_000_000;
-    assert!(!is_ahead(1_015, now_ns));
-    assert!(is_ahead(1_016, now_ns));
-    assert!(!is_ahead(1, now_ns));
+fn fifteen_seconds_ahead_are_tolerated_and_parent_plus_one_always() {
+    let now_ns = 1_000_999_999_999;
+    let is_ahead_of = |timestamp, parent| {
+        let parent = ParentBlock {
+            hash: Hash::ZERO,
+            number: 1,
+            timestamp: parent,
+        };
+        is_ahead(timestamp, &parent, now_ns)
+    };
+    assert!(!is_ahead_of(1_015, 999));
+    assert!(is_ahead_of(1_016, 999));
+    assert!(!is_ahead_of(1, 0));
+    assert!(!is_ahead_of(5_001, 5_000));
+    assert!(is_ahead_of(5_002, 5_000));
 }

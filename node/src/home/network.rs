@@ -22,9 +22,9 @@ use crate::keys::{self, Keys};
 pub const CHAIN_ID: u64 = 20_250;
 /// Gas limit of the first block.
 const GAS_LIMIT: u64 = 36_000_000;
-/// Bounds between which execution clients may move the gas limit. 60 M gas pay for 15 MB of zero calldata bytes (4 gas
-/// each), which is inside `limits::PAYLOAD_BYTES_MAX`.
-const GAS_LIMITS: (u64, u64) = (5_000_000, 60_000_000);
+/// Bounds between which execution clients may move the gas limit. The highest is far above what any of them aims at by
+/// itself: a client above it could propose nothing more. What bounds a block is `limits::PAYLOAD_BYTES_MAX`.
+const GAS_LIMITS: (u64, u64) = (5_000_000, 1_000_000_000);
 /// Heights for which every node of a network keeps blobs unless its maker chose: over an hour of one-second blocks.
 const BLOB_RETENTION_HEIGHTS: u64 = 4096;
 /// The shortest retention of a new network. With less, a node that is a few heights behind would take them without

@@ -44,11 +44,8 @@ fn a_height_that_is_signed_at_below_the_watermark_is_noticed() {
 fn a_message_that_no_sync_covers_is_noticed() {
     let mut core = running();
     core.lsn = Lsn(core.lsn.0 + 1);
-    let key = ValueKey {
-        height: core.current(),
-        id: ValueId([1; 32]),
-    };
-    assert!(core.gate.pass(core.lsn, Parked::Chosen(key)).is_none());
+    let height = core.current();
+    assert!(core.gate.pass(core.lsn, Parked::Chosen(height, Round(0))).is_none());
     core.check();
 }
 

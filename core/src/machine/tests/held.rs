@@ -22,24 +22,27 @@ fn values_of_rounds_long_past_are_let_go_and_fetched_again_once_a_polka_names_on
         }
     });
     world.start_all();
-    let last = Round(ROUNDS_KEPT + 6);
     let round = |world: &World| world.nodes[0].core.as_ref().and_then(crate::Core::round);
-    let stands = |world: &World| world.head(0) == Height(2) && round(world) >= Some(last);
-    let limit = Nanos(MINUTE.0 * 2);
+    // Proposers repeat what is valid to them. Those values are let go that they have given up.
+    let let_go = |world: &World| {
+        let core = world.nodes[0].core.as_ref()?;
+        let values = world.nodes[0].disk.undecided.values();
+        let mut others = values
+            .map(|(assembly, _)| assembly.init.clone())
+            .filter(|init| init.metadata.height == Height(3) && init.metadata.origin_proposer != world::address_of(0));
+        others.find(|init| core.values.get(&init.key()).is_none())
+    };
+    let stands = |world: &World| {
+        world.head(0) == Height(2) && round(world) >= Some(Round(ROUNDS_KEPT + 6)) && let_go(world).is_some()
+    };
+    let limit = Nanos(MINUTE.0 * 10);
     assert!(world.run(limit, stands), "stuck at {:?}", heads(&world));
     let held = world.nodes[0].core.as_ref().unwrap().held();
     // The round that just began may have its value already.
     assert!(held.payloads <= ROUNDS_KEPT as usize + 2, "{held:?}");
     assert!(held.payloads > 2, "recent ones are kept: {held:?}");
 
-    let is_first = |init: &ultramarine_types::Init| {
-        init.metadata.origin_round <= Round(1) && init.metadata.origin_proposer != world::address_of(0)
-    };
-    let values = world.nodes[0].disk.undecided.values();
-    let init = values
-        .map(|(assembly, _)| assembly.init.clone())
-        .find(|it| is_first(it))
-        .unwrap();
+    let init = let_go(&world).expect("one was let go");
     let key = init.key();
     let known = |world: &World| world.nodes[0].core.as_ref().unwrap().values.get(&key).is_some();
     assert!(!known(&world), "of round {}", init.metadata.origin_round);

@@ -111,6 +111,7 @@ impl World {
                     nameless: false,
                     condemns: None,
                     rejects: None,
+                    rejects_height: None,
                     blobs: 3,
                     build_micros: 3000,
                 },

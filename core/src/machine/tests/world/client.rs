@@ -28,6 +28,8 @@ pub struct Client {
     pub condemns: Option<Height>,
     /// Calls this block invalid when it is to be executed.
     pub rejects: Option<Hash>,
+    /// Calls the next block of this height invalid when it is to be executed, and that one ever after.
+    pub rejects_height: Option<Height>,
     pub blobs: usize,
     /// How long a build takes.
     pub build_micros: u64,
@@ -102,6 +104,9 @@ impl World {
                 EngineReply::Built { height, round, result }
             }
             EngineCall::Execute { key, init, .. } => {
+                if client.rejects_height.take_if(|height| *height == key.height).is_some() {
+                    client.rejects = Some(init.metadata.header.block_hash);
+                }
                 let header = &init.metadata.header;
                 let status = if client.rejects == Some(header.block_hash) {
                     PayloadStatus::Invalid {

@@ -1,0 +1,91 @@
+//! Clients that are slower than a round, and needed for the quorum.
+
+use ultramarine_types::{Height, Nanos};
+
+use super::{Scenario, wait};
+use crate::RunConfig;
+use crate::engine::Mood;
+use crate::world::World;
+
+/// How long the slow client executes a block.
+const EXECUTES_MS: u64 = 12_000;
+/// How long each client builds one.
+const BUILDS_MS: u64 = 20_000;
+
+pub const NEEDED: Scenario = Scenario {
+    name: "slow-client-needed",
+    claim: "a client that executes a block for many rounds, and is needed for the quorum, decides its first block",
+    config,
+    script: needed,
+};
+
+pub const BUILDS: Scenario = Scenario {
+    name: "slow-builds",
+    claim: "clients that build slower than any round lasts do not stop the chain: what they built is proposed later",
+    config,
+    script: builds,
+};
+
+pub const AWAY: Scenario = Scenario {
+    name: "clients-away",
+    claim: "clients that were all away for five minutes are back, and the chain goes on within ten seconds",
+    config,
+    script: away,
+};
+
+fn config(seed: u64) -> RunConfig {
+    RunConfig {
+        target: 4,
+        ..RunConfig::quiet(seed)
+    }
+}
+
+fn needed(world: &mut World) -> Result<(), String> {
+    wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
+    let (dead, slow) = (3, world.config.seed as usize % 3);
+    world.crash(dead);
+    world.nodes[slow].el.execute_extra = Nanos::from_millis(EXECUTES_MS);
+    let before = world.checks.agreement.tip();
+    let began = world.now;
+    let goal = Height(before.0 + 3);
+    wait(world, 600, "three more heights", |world| {
+        world.checks.agreement.tip() >= goal
+    })?;
+    world.restart(dead);
+    let took = world.now.since(began).0 / 1_000_000 / 3;
+    // Its client imports a block in the same time, and may execute two side by side.
+    let most = 3 * EXECUTES_MS;
+    match took <= most {
+        true => Ok(()),
+        false => Err(format!(
+            "a height took {took} ms, where a block is executed for {EXECUTES_MS}"
+        )),
+    }
+}
+
+fn builds(world: &mut World) -> Result<(), String> {
+    for node in &mut world.nodes {
+        node.el.build_extra = Nanos::from_millis(BUILDS_MS);
+    }
+    let began = world.now;
+    wait(world, 600, "three heights", |world| world.lowest_head() >= Height(3))?;
+    let took = world.now.since(began).0 / 1_000_000 / 3;
+    let most = 3 * BUILDS_MS;
+    match took <= most {
+        true => Ok(()),
+        false => Err(format!(
+            "a height took {took} ms, where a block is built for {BUILDS_MS}"
+        )),
+    }
+}
+
+fn away(world: &mut World) -> Result<(), String> {
+    wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
+    let back = world.now + Nanos::from_millis(300_000);
+    for node in &mut world.nodes {
+        node.el.set_mood(Mood::Syncing, back);
+    }
+    world.run(back, |_| false);
+    let stood = world.checks.agreement.tip();
+    wait(world, 10, "the next height", |world| world.lowest_head() > stood)
+}
