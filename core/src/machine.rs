@@ -53,7 +53,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
-use ultramarine_types::network::{NetCommand, Recipients};
+use ultramarine_types::network::{NetCommand, Recipients, Status};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
     Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
@@ -160,6 +160,10 @@ pub struct Core {
     reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
+    /// The highest tip of a trusted peer, until one of them or our trust changes, and the changes of trust up to then.
+    trusted_tip: Option<(Height, u64)>,
+    /// What our last status to everybody said, but for what differs from peer to peer.
+    told: Option<Status>,
     early: Early,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
@@ -254,6 +258,8 @@ impl Core {
             reputation: Reputation::default(),
             execution,
             links: Positions::NONE,
+            trusted_tip: None,
+            told: None,
             early: Early::default(),
             seen: BTreeMap::new(),
             wall: None,

@@ -292,6 +292,12 @@ fn found_by(scenario: &str, bug: PlantedBug) -> Violation {
 }
 
 #[test]
+fn claimed_holdings_that_go_before_the_origin_are_found() {
+    let broken = found_by("hollow-holders", PlantedBug::Core(Planted::ClaimsFirst));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
 fn a_silent_server_that_nobody_stands_in_for_is_found() {
     let broken = found_by("mute-servers", PlantedBug::Core(Planted::NoSecondPeer));
     assert_eq!(broken.invariant, "scenario", "{broken:?}");

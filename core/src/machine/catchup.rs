@@ -73,8 +73,11 @@ impl Core {
 
     /// The highest height that we take for decided before we have it: a certificate proves it, more than a third of the
     /// power says so, or a peer does that has proven what it said before.
-    fn proven_tip(&self) -> Height {
-        let trusted = self.peers.tip_of(|peer| self.reputation.is_trusted(peer));
+    fn proven_tip(&mut self) -> Height {
+        let changes = self.reputation.trust_changes();
+        let known = self.trusted_tip.filter(|(_, at)| *at == changes).map(|(tip, _)| tip);
+        let trusted = known.unwrap_or_else(|| self.peers.tip_of(self.reputation.trusted()));
+        self.trusted_tip = Some((trusted, changes));
         let honest = self.peers.honest_tip(&self.config.validators);
         honest.max(self.sync.certified_tip()).max(trusted)
     }

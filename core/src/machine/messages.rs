@@ -204,6 +204,9 @@ impl Core {
         }
         let seen = status.seen_signed.clone();
         self.hear_clock(&peer, &status);
+        if self.reputation.is_trusted(&peer) {
+            self.trusted_tip = None;
+        }
         if !self.peers.heard(&peer, status) {
             return;
         }
@@ -237,6 +240,7 @@ impl Core {
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
+        self.trusted_tip = None;
         self.note_links();
         self.values.lose(&peer);
         self.sync.lose(&peer);

@@ -130,6 +130,10 @@ impl Core {
             let peer = self.peers.get(id)?;
             let status = peer.status.as_ref().filter(|status| status.tip.next() == key.height);
             let holds = status.is_some_and(|status| status.holds.contains(&key.id)) || value.namers.contains(id);
+            #[cfg(feature = "planted")]
+            if holds && self.config.plants(crate::Planted::ClaimsFirst) {
+                return Some(0);
+            }
             let is_origin = peer.validator.is_some() && peer.validator == origin;
             match (peer.validator.is_some(), holds) {
                 (true, _) if is_origin => Some(0),
