@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId, limits};
+use ultramarine_types::{Address, Height, Nanos, PeerId, ValidatorSet, ValueId, limits};
 
 use crate::clocks::PeerClock;
 
@@ -261,15 +261,6 @@ impl Peers {
         self.iter()
             .filter(|(_, peer)| peer.status.as_ref().is_some_and(holds))
             .map(|(id, _)| *id)
-            .collect()
-    }
-
-    /// Peers that are at `height` now, with their round.
-    pub fn at(&self, height: Height) -> Vec<(PeerId, Round)> {
-        self.iter()
-            .filter_map(|(id, peer)| peer.status.as_ref().map(|status| (*id, status)))
-            .filter(|(_, status)| status.tip.next() == height)
-            .map(|(id, status)| (id, status.round))
             .collect()
     }
 
