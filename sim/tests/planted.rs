@@ -81,8 +81,10 @@ fn a_gate_that_any_valid_opens_is_found() {
 
 #[test]
 fn blocks_built_anew_in_each_round_are_found() {
-    let violation = found_by("slow-links", PlantedBug::Core(Planted::NothingRepeated));
-    assert_eq!(violation.invariant, "scenario", "{violation}");
+    for scenario in ["slow-links", "slow-client-needed"] {
+        let violation = found_by(scenario, PlantedBug::Core(Planted::NothingRepeated));
+        assert_eq!(violation.invariant, "scenario", "{violation}");
+    }
 }
 
 #[test]

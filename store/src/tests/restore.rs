@@ -396,3 +396,19 @@ fn files_that_are_removed_under_an_open_store_are_done_without_and_what_lay_ther
         assert_eq!(found.payload, value.payload);
     }
 }
+
+#[test]
+fn what_is_appended_after_its_file_was_removed_is_there_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    store.grow(1..=1, 1);
+    for file in std::fs::read_dir(folder.path().join("segments")).expect("the folder") {
+        std::fs::remove_file(file.expect("an entry").path()).expect("removed");
+    }
+    let values = store.grow(2..=3, 1);
+    let store = reopened(store, folder.path());
+    for value in &values {
+        let (_, found) = store.view.decided_value(value.key.height).expect("it was acknowledged");
+        assert_same(&found, value);
+    }
+}
