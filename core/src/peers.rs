@@ -2,7 +2,7 @@
 //!
 //! A peer is known from its [`up`](Peers::up) to its [`down`](Peers::down), as the network counts connections.
 //!
-//! What is asked after every input is counted as peers speak, so that it costs as much with five peers as with hundreds.
+//! What is asked after every input is counted as peers speak. So it costs as much with five peers as with hundreds.
 //!
 //! Keeps:
 //! - each peer's clock is measured as `clocks.rs` says;

@@ -1,6 +1,7 @@
 //! This file knows a connection's life: first hellos, then the control stream, value streams and requests until it
 //! ends.
 
+pub mod bulk;
 pub mod dial;
 pub mod endpoint;
 pub mod queue;

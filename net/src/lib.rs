@@ -48,8 +48,14 @@ mod tile;
 mod watched;
 mod wire;
 
+pub use connection::bulk::Bulk;
 pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
+pub use connection::queue::{Queue, TooSlow};
+pub use peers::budgets::{Budgets, Payer, Spend, Spender};
 pub use peers::identity::{Attestation, Attester, Identity};
+pub use peers::origin::{PeerOrigin, Site};
+pub use serve::answers::AnswerClass;
+pub use serve::reply;
 pub use tile::{NetLinks, NetOptions, run};
 pub use wire::{frame, hello, lapse, message, sync, versions};

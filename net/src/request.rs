@@ -5,19 +5,18 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::timeout;
 use ultramarine_runtime::affinity::spawn_blocking;
-use ultramarine_types::limits::PAYLOAD_CHUNK_BYTES;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncEnd};
-use ultramarine_types::{ListKind, PeerId, ValueKey};
+use ultramarine_types::{PeerId, ValueKey};
 
 use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
 use crate::patience::{TimedOut, in_time};
-use crate::streaming::{Begin, Brings, Input, Missing, Ranges};
+use crate::streaming::{Begin, Brings, Input, Missing};
 use crate::switch::StreamSwitch;
-use crate::wire::frame::{FrameKind, ReadFault, read_blob, read_body, read_frame, read_header};
-use crate::wire::message::{self, PartsRequest, ValueRequest, ValueResponse, ValueWant};
-use crate::wire::sync::{OpenedPackage, RawDecidedValue};
+use crate::wire::frame::{FrameKind, Part, ReadFault, read_blob, read_body, read_frame, read_header};
+use crate::wire::message::{self, PartsRequest, ValueRequest, ValueWant};
+use crate::wire::sync::{OpenedPackage, RawDecidedValue, Reply as Answered};
 
 /// Asks `peer` for parts of a value and feeds the answer to the join under the name `stream`.
 pub(crate) async fn parts(
@@ -119,39 +118,30 @@ async fn open(hub: &Rc<Hub>, peer: PeerId, stream: BidiStream, request: &ValueRe
         .await?
         .ok_or_else(|| broken("no answer"))?;
     let response = message::read_value_response(&body).map_err(|fault| ReadFault::Protocol(fault.0))?;
-    let end = match (response, &request.want) {
-        (ValueResponse::NotDecided { tip }, _) => SyncEnd::NotDecided { tip },
-        (ValueResponse::Unavailable, _) => SyncEnd::Unavailable,
-        (ValueResponse::Certificate { certificate }, ValueWant::Certificate) if certificate.height == height => {
-            SyncEnd::Certificate(certificate)
-        }
-        (ValueResponse::Package { certificate }, ValueWant::Package { .. }) => {
-            let value_bytes = read_frame(&mut receive, FrameKind::ValueBytes)
-                .await?
-                .ok_or_else(|| broken("no package"))?;
-            let raw = RawDecidedValue {
-                certificate,
-                value_bytes,
-            };
-            // Up to 16 MiB are validated and copied: this must not hold up the thread that reads votes.
-            let chain = hub.chain.clone();
-            let open = spawn_blocking(move || raw.open(height, &chain)).await;
-            let opened = open.map_err(|ended| match ended.try_into_panic() {
-                // Our own fault: the node stops as if this task had panicked.
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(ended) => broken(&ended.to_string()),
-            })?;
-            let opened = opened.map_err(|fault| {
-                tracing::debug!(%peer, %height, %fault, "unusable package");
-                ReadFault::Protocol("a sync package that cannot be used")
-            })?;
-            return Ok(Reply::Package(Box::new(opened), receive));
-        }
-        (ValueResponse::Certificate { .. } | ValueResponse::Package { .. }, _) => {
-            return Err(ReadFault::Protocol("not the answer that was asked for"));
-        }
+    let certificate = match Answered::of(response, request).map_err(ReadFault::Protocol)? {
+        Answered::Short(end) => return Ok(Reply::Short(end)),
+        Answered::Package(certificate) => certificate,
     };
-    Ok(Reply::Short(end))
+    let value_bytes = read_frame(&mut receive, FrameKind::ValueBytes)
+        .await?
+        .ok_or_else(|| broken("no package"))?;
+    let raw = RawDecidedValue {
+        certificate,
+        value_bytes,
+    };
+    // Up to 16 MiB are validated and copied: this must not hold up the thread that reads votes.
+    let chain = hub.chain.clone();
+    let open = spawn_blocking(move || raw.open(height, &chain)).await;
+    let opened = open.map_err(|ended| match ended.try_into_panic() {
+        // Our own fault: the node stops as if this task had panicked.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(ended) => broken(&ended.to_string()),
+    })?;
+    let opened = opened.map_err(|fault| {
+        tracing::debug!(%peer, %height, %fault, "unusable package");
+        ReadFault::Protocol("a sync package that cannot be used")
+    })?;
+    Ok(Reply::Package(Box::new(opened), receive))
 }
 
 /// Offers an opened package and, once it is admitted, feeds its lists, payload and blobs to the join.
@@ -162,27 +152,13 @@ async fn package(
     request: ValueRequest,
     mut receive: quinn::RecvStream,
 ) {
-    let OpenedPackage {
-        certificate,
-        init,
-        lists,
-        payload,
-        is_full,
-    } = opened;
     let asked_for = match request.want {
         ValueWant::Package { blobs } => blobs,
         ValueWant::Certificate => None,
     };
-    let blobs = match &asked_for {
-        Some(blobs) => blobs.clone(),
-        None => Ranges::below(init.blobs_count()),
-    };
-    let brings = if is_full {
-        let blobs = asked_for;
-        Brings::Full { certificate, blobs }
-    } else {
-        Brings::MetadataOnly(certificate)
-    };
+    let (brings, blobs) = opened.brings(asked_for);
+    let parts: Vec<Part> = opened.small_parts().collect();
+    let init = opened.init;
     let stream = hub.name_stream();
     let switch = hub.register(stream);
     conductor::feed(
@@ -198,20 +174,16 @@ async fn package(
         let _ = receive.stop(STOPPED);
         return;
     }
-    for kind in ListKind::ALL {
-        let mut items = Vec::new();
-        lists.write(kind, &mut items);
-        let items = items.into();
-        conductor::feed(hub, Input::List { stream, kind, items });
+    for part in parts {
+        match part {
+            Part::List { kind, items } => conductor::feed(hub, Input::List { stream, kind, items }),
+            Part::Chunk { index, bytes } => conductor::feed(hub, Input::Chunk { stream, index, bytes }),
+            Part::Blob { .. } | Part::Fin => {}
+        }
+        // Each part is hashed: let other tasks run between parts.
         tokio::task::yield_now().await;
     }
-    for (index, start) in (0u32..).zip((0..payload.len()).step_by(PAYLOAD_CHUNK_BYTES)) {
-        let bytes = payload.slice(start..payload.len().min(start + PAYLOAD_CHUNK_BYTES));
-        conductor::feed(hub, Input::Chunk { stream, index, bytes });
-        // Each chunk is hashed: let other tasks run between chunks.
-        tokio::task::yield_now().await;
-    }
-    for index in blobs.iter().filter(|_| is_full) {
+    for index in blobs.iter() {
         if switch.started().await.is_err() {
             let _ = receive.stop(STOPPED);
             return;

@@ -7,6 +7,7 @@ pub mod answers;
 mod cold;
 mod delivery;
 mod held;
+pub mod reply;
 pub mod turns;
 
 use std::convert::Infallible;
@@ -19,23 +20,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use ultramarine_runtime::Io;
 use ultramarine_runtime::affinity::spawn_blocking;
-use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
+use ultramarine_types::ValueKey;
 use ultramarine_types::network::Fault;
 use ultramarine_types::storage::Source;
-use ultramarine_types::{Assembly, ValueKey};
 
 use crate::bounds;
 use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
-use crate::serve::answers::AnswerClass;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::serve::held::{Need, Places};
-use crate::streaming::split::split;
-use crate::wire::frame::{FrameKind, ReadFault, frame, read_body, read_header};
-use crate::wire::message::{self, PartsRequest, ValueRequest, ValueWant};
-use crate::wire::sync;
+use crate::serve::reply::PeerRequest;
+use crate::wire::frame::{ReadFault, read_body, read_header};
 
 /// Answers go behind proposals on a shared connection.
 const ANSWER_PRIORITY: i32 = -1;
@@ -44,12 +41,10 @@ const ANSWER_PRIORITY: i32 = -1;
 /// because they vote on it. Full nodes come after them, a few at a time, with the bandwidth that is left. A full node
 /// that gets no stream asks for the value when it is decided.
 pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Session>>) {
-    let Some(assembly) = whole(&hub, key).await else {
+    let Some(pieces) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
         return;
     };
-    let pieces = split(&assembly, None);
-    drop(assembly);
     let (validators, mut full_nodes): (Vec<_>, Vec<_>) =
         receivers.into_iter().partition(|session| session.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
@@ -188,77 +183,23 @@ pub(crate) async fn request(
     }
 }
 
-#[derive(Clone)]
-enum Request {
-    Parts(PartsRequest),
-    Value(ValueRequest),
-}
-
-impl Request {
-    const fn class(&self) -> AnswerClass {
-        match self {
-            Self::Value(ValueRequest {
-                want: ValueWant::Package { .. },
-                ..
-            }) => AnswerClass::Package,
-            Self::Parts(_)
-            | Self::Value(ValueRequest {
-                want: ValueWant::Certificate,
-                ..
-            }) => AnswerClass::Repair,
-        }
-    }
-}
-
-async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<Request, ReadFault> {
+async fn read_request(hub: &Hub, receive: &mut quinn::RecvStream) -> Result<PeerRequest, ReadFault> {
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("no request".into()))?;
-    if !matches!(header.kind, FrameKind::PartsRequest | FrameKind::ValueRequest) {
+    if !PeerRequest::is(header.kind) {
         return Err(ReadFault::Protocol("a frame of this kind is no request"));
     }
     let body = read_body(receive, header).await?;
-    let request = if header.kind == FrameKind::PartsRequest {
-        message::read_parts_request(&body).map(Request::Parts)
-    } else {
-        message::read_value_request(&body).map(Request::Value)
-    };
-    let request = request.map_err(|fault| ReadFault::Protocol(fault.0))?;
-    let blobs_max = hub.limits.blobs_per_block as usize;
-    match &request {
-        Request::Parts(PartsRequest {
-            missing: Some(missing), ..
-        }) if missing.is_empty() || !missing.is_within(PAYLOAD_CHUNKS_MAX, blobs_max) => {
-            Err(ReadFault::Protocol("asks for no part, or for parts that no value has"))
-        }
-        Request::Value(ValueRequest {
-            want: ValueWant::Package { blobs: Some(blobs) },
-            ..
-        }) if !blobs.is_within(blobs_max) => Err(ReadFault::Protocol("asks for blobs that no value has")),
-        _ => Ok(request),
-    }
+    PeerRequest::read(header.kind, &body, &hub.limits).map_err(ReadFault::Protocol)
 }
 
 /// The bytes that an answer takes from the source, by what the index knows.
-async fn weigh(hub: &Hub, request: &Request) -> u64 {
+async fn weigh(hub: &Hub, request: &PeerRequest) -> u64 {
     let (source, request) = (Arc::clone(&hub.source), request.clone());
-    let weigh = move || need(source.as_ref(), &request).map_or(0, |need| need.weigh(source.as_ref()));
-    spawn_blocking(weigh).await.unwrap_or(0)
-}
-
-/// What an answer needs of which value.
-fn need(source: &dyn Source, request: &Request) -> Option<Need> {
-    match request {
-        Request::Parts(request) => Some(Need::of_parts(source, request)),
-        Request::Value(ValueRequest {
-            height,
-            want: ValueWant::Package { blobs },
-        }) => Need::of_package(source, *height, blobs.as_ref()),
-        Request::Value(ValueRequest {
-            want: ValueWant::Certificate,
-            ..
-        }) => None,
-    }
+    spawn_blocking(move || request.weigh(source.as_ref()))
+        .await
+        .unwrap_or(0)
 }
 
 /// Permits that `bytes` take. A certificate takes none: the number of open requests bounds certificates.
@@ -267,42 +208,36 @@ fn permits(bytes: u64) -> u32 {
 }
 
 /// Pieces to send; an error if the peer asked for parts that it must know the value does not have.
-async fn answer(hub: &Rc<Hub>, request: Request) -> Result<Vec<Bytes>, &'static str> {
-    match request {
-        Request::Parts(request) => {
-            let places = {
-                let request = request.clone();
-                move |source: &dyn Source| Need::of_parts(source, &request).places(source)
-            };
-            let frames = on_source(hub, places, move |source| held::parts(source, &request)).await;
-            let frames = frames.transpose()?.flatten();
-            Ok(frames.unwrap_or_else(|| vec![frame(FrameKind::NotHeld, &[])]))
-        }
-        Request::Value(request) => {
-            let height = request.height;
-            let places = {
-                let request = Request::Value(request.clone());
-                move |source: &dyn Source| need(source, &request)?.places(source)
-            };
-            let answer = on_source(hub, places, move |source| sync::answer(source, &request)).await;
-            let Some(answer) = answer else { return Ok(Vec::new()) };
-            let answer = answer?;
-            if answer.alarm {
-                hub.metrics.unavailable.inc();
-                tracing::error!(
-                    %height,
-                    "a decided height cannot be served: its bytes are damaged or missing"
-                );
-            }
-            Ok(answer.pieces)
-        }
+async fn answer(hub: &Rc<Hub>, request: PeerRequest) -> Result<Vec<Bytes>, &'static str> {
+    let request = Arc::new(request);
+    let places = {
+        let request = Arc::clone(&request);
+        move |source: &dyn Source| request.places(source)
+    };
+    let read = {
+        let request = Arc::clone(&request);
+        move |source: &dyn Source| request.answer(source)
+    };
+    let Some(answer) = on_source(hub, places, read).await else {
+        return Ok(Vec::new());
+    };
+    let answer = answer?;
+    if let PeerRequest::Value(request) = request.as_ref()
+        && answer.alarm
+    {
+        hub.metrics.unavailable.inc();
+        tracing::error!(
+            height = %request.height,
+            "a decided height cannot be served: its bytes are damaged or missing"
+        );
     }
+    Ok(answer.pieces)
 }
 
-/// A value, if we hold all of it.
-async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Assembly> {
+/// The frames of a value, if we hold all of it.
+async fn whole(hub: &Rc<Hub>, key: ValueKey) -> Option<Vec<Bytes>> {
     let places = move |source: &dyn Source| Need::of_value(key).places(source);
-    on_source(hub, places, move |source| held::whole(source, &key)).await?
+    on_source(hub, places, move |source| reply::stream(source, &key)).await?
 }
 
 /// Reads the source on the blocking pool. What is cold of the places that the read will touch is brought into memory

@@ -7,6 +7,7 @@ use crate::adversaries::AdversaryKind;
 use crate::block;
 use crate::dice::Dice;
 use crate::faults::FaultKind;
+use crate::lines::{NodeLines, Rates};
 use crate::network::Weather;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
@@ -26,6 +27,8 @@ pub struct RunConfig {
     pub target: u64,
     /// The network while faults last.
     pub weather: Weather,
+    /// The lines between the nodes.
+    pub lines: NodeLines,
     /// Mean time between two faults; `None`: only those a script makes.
     pub fault_every: Option<Nanos>,
     /// Kinds of fault of this run.
@@ -38,8 +41,12 @@ pub struct RunConfig {
     pub retention: Option<u64>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
+    /// More events than the run needs: beyond it something spins.
+    pub events_max: u64,
     /// Whether cores verify the votes of a burst together. It changes nothing but the time that a run takes.
     pub bursts: bool,
+    /// Whether machines look through all they hold after each input. That changes nothing but the time a run takes.
+    pub checks_whole: bool,
     /// What of it is printed as it happens.
     pub shown: Option<Shown>,
     /// A bug put into every honest node on purpose.
@@ -68,13 +75,16 @@ impl RunConfig {
             blobs_range: (0, 6),
             target: 20,
             weather: Weather::CALM,
+            lines: NodeLines::default(),
             fault_every: None,
             fault_kinds: Vec::new(),
             rot_every: None,
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
+            events_max: 6_000_000,
             bursts: true,
+            checks_whole: true,
             shown: None,
             #[cfg(feature = "planted")]
             planted: None,
@@ -100,6 +110,7 @@ impl RunConfig {
             detour: dice.between(0, 30) as u32,
             stream_break: dice.between(0, 15) as u32,
             latency: dice.micros(100, 30_000),
+            is_steady: false,
             bytes_per_ms: dice.between(20_000, 1_000_000),
         };
         this.fault_every = Some(dice.millis(400, 4000));
@@ -126,6 +137,10 @@ impl RunConfig {
             this.fault_kinds.extend([FaultKind::LongAway; 8]);
         }
         // Of dice of their own, so that all else of a seed stays as it is.
+        this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
+        if Dice::of(seed, "pauses").chance(300) {
+            this.fault_kinds.push(FaultKind::Pause);
+        }
         let mut rot_dice = Dice::of(seed, "rot config");
         if rot_dice.chance(400) {
             this.rot_every = Some(rot_dice.millis(500, 8000));
@@ -143,6 +158,12 @@ impl RunConfig {
             this.fault_kinds.push(FaultKind::Crash);
         }
         this
+    }
+
+    /// How fast a node's line is.
+    pub fn rates(&self, node: usize) -> Rates {
+        let own = self.lines.rates.get(&node).copied();
+        own.unwrap_or(Rates::even(self.weather.bytes_per_ms))
     }
 
     /// Whether no validator is an adversary.

@@ -7,6 +7,7 @@
 
 mod log;
 mod rot;
+mod shelf;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::dice::Dice;
 pub use log::LogFile;
 pub use rot::Rot;
 use rot::Rotten;
+pub use shelf::Shelf;
 
 /// A decided height on the disk.
 #[derive(Clone, Debug)]

@@ -166,6 +166,11 @@ impl ScriptedEl {
         self.mood = Some((mood, until));
     }
 
+    /// Blocks built from here on carry so many blobs, low and high.
+    pub fn set_blobs(&mut self, blobs_range: (u32, u32)) {
+        self.blobs_range = blobs_range;
+    }
+
     /// Back to the truth.
     pub fn calm(&mut self) {
         self.mood = None;

@@ -40,10 +40,12 @@ pub enum FaultKind {
     ClockStop,
     /// One node's lanes and their memory lie for a while.
     LaneLies,
+    /// One process does not run for a while, and goes on as if nothing had been.
+    Pause,
 }
 
 impl FaultKind {
-    /// All of them; frequent ones more than once.
+    /// Those that any run may have; frequent ones more than once.
     pub const ALL: [Self; 24] = [
         Self::Crash,
         Self::Crash,
@@ -92,6 +94,7 @@ impl FaultKind {
             Self::ClockJump => "clock-jump",
             Self::ClockStop => "clock-stop",
             Self::LaneLies => "lane-lies",
+            Self::Pause => "pause",
         }
     }
 
@@ -128,6 +131,7 @@ pub const CLASSES: &[&str] = &[
     "restored",
     "clock-jump",
     "clock-stop",
+    "pause",
     "el-restart",
     "el-unavailable",
     "el-syncing",
@@ -176,6 +180,7 @@ pub const OTHERS: &[&str] = &[
     "partition-drop",
     "adversary-charged",
     "evidence-kept",
+    "closed-as-slow",
     "hello-refused",
     "disk-wiped",
 ];

@@ -20,10 +20,12 @@ pub mod block;
 pub mod checks;
 pub mod clock;
 pub mod config;
+pub mod curves;
 pub mod dice;
 pub mod disk;
 pub mod engine;
 pub mod faults;
+pub mod lines;
 pub mod network;
 #[cfg(feature = "planted")]
 pub mod planted;
@@ -32,6 +34,7 @@ pub mod run;
 pub mod scenarios;
 pub mod shown;
 pub mod trace;
+pub mod uplink;
 pub mod wire;
 pub mod world;
 

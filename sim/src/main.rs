@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use ultramarine_runtime::print;
+use ultramarine_sim::curves::{Cell, Measured};
 use ultramarine_sim::shown::{self, Shown};
 use ultramarine_sim::{RunConfig, RunReport, faults, run, scenarios};
 use ultramarine_types::Nanos;
@@ -18,6 +19,8 @@ use ultramarine_types::Nanos;
 /// Runs whole networks from seeds, with faults, and checks every invariant.
 #[derive(Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    mode: Option<Mode>,
     /// Seeds, half-open: `0..500`.
     #[arg(long, default_value = "0..100", value_parser = range)]
     seeds: Range<u64>,
@@ -45,6 +48,80 @@ struct Arguments {
     /// Print one line per seed only when it fails.
     #[arg(long)]
     quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Prints how long networks take to decide a block: one line each, times in simulated seconds.
+    Curves(Curves),
+}
+
+#[derive(Args)]
+struct Curves {
+    /// Validators of the networks.
+    #[arg(long, value_delimiter = ',', default_value = "4,10,31,100")]
+    validators: Vec<usize>,
+    /// Blobs of the block.
+    #[arg(long, value_delimiter = ',', default_value = "6,24,96,384,1024")]
+    blobs: Vec<u32>,
+    /// What each node's line carries each way, in megabits a second.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
+    rates: Vec<u64>,
+    /// Milliseconds from node to node.
+    #[arg(long, value_delimiter = ',', default_value = "5,50,100")]
+    latencies: Vec<u64>,
+    /// Simulated seconds after which a network is given up.
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads; one per core unless said.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Curves {
+    fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for megabits_per_second in self.rates.iter().copied() {
+            for latency_ms in self.latencies.iter().copied() {
+                for validators in self.validators.iter().copied() {
+                    cells.extend(self.blobs.iter().map(|blobs| Cell {
+                        validators,
+                        blobs: *blobs,
+                        megabits_per_second,
+                        latency_ms,
+                    }));
+                }
+            }
+        }
+        cells
+    }
+
+    /// Measures all, and prints each line when those before it are printed.
+    fn print(&self, threads: usize) {
+        let cells = self.cells();
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new((0, BTreeMap::new()));
+        print::line_or_end(Measured::HEAD);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(position) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|it| *it < cells.len())
+                    {
+                        let measured = cells[position].measure(self.seed, Nanos::from_millis(self.limit * 1000));
+                        let mut done = done.lock().expect("no thread panics while it prints");
+                        let (printed, waiting) = &mut *done;
+                        waiting.insert(position, measured);
+                        while let Some(measured) = waiting.remove(printed) {
+                            print::line_or_end(measured.line());
+                            *printed += 1;
+                        }
+                    }
+                });
+            }
+        });
+    }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -97,6 +174,10 @@ fn main() -> ExitCode {
         },
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if let Some(Mode::Curves(curves)) = &arguments.mode {
+        curves.print(curves.threads.unwrap_or(cores).max(1));
+        return ExitCode::SUCCESS;
+    }
     // Events of two seeds would mix.
     let threads = if arguments.trace {
         1

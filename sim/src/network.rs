@@ -1,14 +1,15 @@
-//! This file knows how frames travel between nodes: how long they take, which are lost, sent twice or overtake others,
-//! who is cut off from whom, and which connections stand.
+//! This file knows how frames travel between nodes: how long they are under way, which are lost, sent twice or overtake
+//! others, who is cut off from whom, and which connections stand.
 //!
 //! Small frames are single messages and may be lost, doubled and reordered. Parts of one stream keep their order, as in
-//! QUIC; where one is lost, its stream breaks.
+//! QUIC; where one is lost, its stream breaks. How long a node's line takes for its frames is `uplink.rs`'s to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::Nanos;
 
 use crate::dice::Dice;
+use crate::lines::NodeLines;
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,9 @@ pub struct Weather {
     pub stream_break: u32,
     /// Typical time from node to node.
     pub latency: Nanos,
-    /// Bytes per millisecond of one link.
+    /// Whether every frame takes exactly so long.
+    pub is_steady: bool,
+    /// Bytes per millisecond of one node's line, each way.
     pub bytes_per_ms: u64,
 }
 
@@ -34,6 +37,7 @@ impl Weather {
         detour: 0,
         stream_break: 0,
         latency: Nanos(500_000),
+        is_steady: false,
         bytes_per_ms: 100_000,
     };
 }
@@ -44,14 +48,16 @@ pub enum Route {
     Lost,
     /// It never arrives, and neither does anything after it on its stream.
     Broken,
-    /// It arrives at these moments.
-    Arrives(Vec<Nanos>),
+    /// It arrives at this moment.
+    Arrives(Nanos),
+    /// It arrives twice.
+    Twice(Nanos, Nanos),
 }
 
 /// One direction of a link.
 #[derive(Clone, Copy, Default, Debug)]
 struct Direction {
-    /// When the last part arrives; the next arrives later.
+    /// When the last part arrives; the next arrives no earlier.
     parts_until: Nanos,
     /// When the latest small frame arrives.
     newest: Nanos,
@@ -59,6 +65,7 @@ struct Direction {
 
 pub struct Network {
     pub weather: Weather,
+    pub lines: NodeLines,
     directions: BTreeMap<(usize, usize), Direction>,
     blocked: BTreeMap<(usize, usize), u32>,
     connections: BTreeMap<(usize, usize), u64>,
@@ -70,7 +77,7 @@ pub struct Network {
 
 impl Network {
     /// A network in which nobody is connected yet.
-    pub fn new(seed: u64, nodes: usize, weather: Weather) -> Self {
+    pub fn new(seed: u64, nodes: usize, weather: Weather, lines: NodeLines) -> Self {
         let mut down = BTreeSet::new();
         for a in 0..nodes {
             for b in a + 1..nodes {
@@ -79,6 +86,7 @@ impl Network {
         }
         Self {
             weather,
+            lines,
             directions: BTreeMap::new(),
             blocked: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -88,8 +96,8 @@ impl Network {
         }
     }
 
-    /// Decides about one frame. `part`: it belongs to a stream.
-    pub fn route(&mut self, now: Nanos, from: usize, to: usize, bytes: usize, part: bool) -> Route {
+    /// Decides about one frame that leaves now. `part`: it belongs to a stream.
+    pub fn route(&mut self, now: Nanos, from: usize, to: usize, part: bool) -> Route {
         if self.epoch(from, to).is_none() {
             return Route::Lost;
         }
@@ -97,7 +105,7 @@ impl Network {
             self.count("partition-drop");
             return if part { Route::Broken } else { Route::Lost };
         }
-        let mut latency = self.dice.latency(self.weather.latency);
+        let mut latency = self.latency(from, to);
         if self.dice.chance(self.weather.detour) {
             self.count("delay");
             latency = latency + self.dice.millis(50, 1000);
@@ -108,15 +116,13 @@ impl Network {
                 return Route::Broken;
             }
             let direction = self.directions.entry((from, to)).or_default();
-            let transfer = Nanos(bytes as u64 * 1_000_000 / self.weather.bytes_per_ms);
-            direction.parts_until = (now + latency).max(direction.parts_until) + transfer;
-            return Route::Arrives(vec![direction.parts_until]);
+            direction.parts_until = (now + latency).max(direction.parts_until);
+            return Route::Arrives(direction.parts_until);
         }
         if self.dice.chance(self.weather.loss) {
             self.count("loss");
             return Route::Lost;
         }
-        let mut moments = vec![now + latency];
         let direction = self.directions.entry((from, to)).or_default();
         let overtakes = now + latency < direction.newest;
         direction.newest = direction.newest.max(now + latency);
@@ -125,9 +131,25 @@ impl Network {
         }
         if self.dice.chance(self.weather.duplicate) {
             self.count("duplication");
-            moments.push(now + latency + self.dice.millis(0, 200));
+            return Route::Twice(now + latency, now + latency + self.dice.millis(0, 200));
         }
-        Route::Arrives(moments)
+        Route::Arrives(now + latency)
+    }
+
+    /// How long a frame is under way from node to node.
+    fn latency(&mut self, from: usize, to: usize) -> Nanos {
+        if self.weather.is_steady {
+            return self.distance(from, to);
+        }
+        match self.lines.distance(from, to) {
+            Some(distance) => distance + Nanos(self.dice.between(0, distance.0 / 10)),
+            None => self.dice.latency(self.weather.latency),
+        }
+    }
+
+    /// How long it takes at least, or typically.
+    pub fn distance(&self, from: usize, to: usize) -> Nanos {
+        self.lines.distance(from, to).unwrap_or(self.weather.latency)
     }
 
     /// The connection of two nodes, or `None` while there is none. What was sent on one does not arrive on the next.
@@ -172,6 +194,7 @@ impl Network {
         self.blocked.clear();
         self.weather = Weather {
             latency: self.weather.latency,
+            is_steady: self.weather.is_steady,
             bytes_per_ms: self.weather.bytes_per_ms,
             ..Weather::CALM
         };
@@ -196,24 +219,24 @@ mod tests {
             detour: 300,
             ..Weather::CALM
         };
-        let mut network = Network::new(1, 2, weather);
+        let mut network = Network::new(1, 2, weather, NodeLines::default());
         network.connect(0, 1);
         let mut last = Nanos::ZERO;
-        for _ in 0..200 {
-            let Route::Arrives(moments) = network.route(Nanos::ZERO, 0, 1, 1000, true) else {
+        for sent in 0..200 {
+            let Route::Arrives(at) = network.route(Nanos(sent), 0, 1, true) else {
                 panic!("nothing is lost")
             };
-            assert!(moments[0] > last);
-            last = moments[0];
+            assert!(at >= last);
+            last = at;
         }
     }
 
     #[test]
     fn a_one_way_partition_cuts_one_way() {
-        let mut network = Network::new(1, 2, Weather::CALM);
+        let mut network = Network::new(1, 2, Weather::CALM, NodeLines::default());
         network.connect(0, 1);
         network.block(0, 1);
-        assert_eq!(network.route(Nanos::ZERO, 0, 1, 10, false), Route::Lost);
-        assert!(matches!(network.route(Nanos::ZERO, 1, 0, 10, false), Route::Arrives(_)));
+        assert_eq!(network.route(Nanos::ZERO, 0, 1, false), Route::Lost);
+        assert!(matches!(network.route(Nanos::ZERO, 1, 0, false), Route::Arrives(_)));
     }
 }

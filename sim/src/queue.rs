@@ -21,13 +21,16 @@ impl<E> EventQueue<E> {
         }
     }
 
-    pub fn plan(&mut self, at: Nanos, event: E) {
-        self.heap.push(Reverse((at, self.next)));
-        self.events.insert(self.next, event);
+    /// Plans an event, and returns its number: the order in which events were planned.
+    pub fn plan(&mut self, at: Nanos, event: E) -> u64 {
+        let number = self.next;
+        self.heap.push(Reverse((at, number)));
+        self.events.insert(number, event);
         self.next += 1;
+        number
     }
 
-    /// Takes the earliest event, with its number: the order in which events were planned.
+    /// Takes the earliest event, with its number.
     pub fn pop(&mut self) -> Option<(Nanos, u64, E)> {
         let Reverse((at, sequence)) = self.heap.pop()?;
         let event = self
@@ -37,9 +40,9 @@ impl<E> EventQueue<E> {
         Some((at, sequence, event))
     }
 
-    /// All events that are planned, with their numbers, in the order in which they were.
-    pub fn planned(&self) -> impl Iterator<Item = (u64, &E)> {
-        self.events.iter().map(|(number, event)| (*number, event))
+    /// The event with a number, while it is planned.
+    pub fn get(&self, number: u64) -> Option<&E> {
+        self.events.get(&number)
     }
 
     pub fn len(&self) -> usize {

@@ -7,12 +7,14 @@ mod first_height;
 mod garbage_flood;
 mod hollow_holders;
 mod locked_value;
+mod long_height;
 mod lying_lanes;
 mod many_blobs;
 mod mute_servers;
 mod other_head;
 mod pace;
 mod parent_root;
+mod pause;
 mod payload_error;
 mod proposer_killed;
 mod relaunch;
@@ -73,6 +75,8 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    pause::SCENARIO,
+    long_height::SCENARIO,
 ];
 
 /// Runs a scenario from a seed.

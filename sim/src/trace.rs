@@ -14,7 +14,7 @@ pub struct Trace {
     recent: std::collections::VecDeque<String>,
 }
 
-/// Lines kept for the report of a failing run.
+/// NodeLines kept for the report of a failing run.
 const RECENT_LINES: usize = 40;
 
 impl Trace {

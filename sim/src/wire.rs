@@ -1,14 +1,19 @@
-//! This file knows the frames that simulated nodes exchange: the same things that `ultramarine-net` puts on QUIC
-//! streams, unencoded.
+//! This file knows the frames that simulated nodes exchange. On the wire they are the bytes that `ultramarine-net`
+//! puts on QUIC streams: its own code writes and reads them.
+
+mod packet;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ultramarine_net::streaming::{Missing, Ranges};
-use ultramarine_types::network::{OfferKind, Status, SyncEnd, SyncWant};
+pub use packet::{Packet, Place, cut_answer, cut_stream, package_bytes};
+use ultramarine_net::message::{ValueResponse, ValueWant};
+use ultramarine_net::streaming::Missing;
+use ultramarine_types::network::Status;
+use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, Lists, ValueKey};
 
-/// Names a stream or a request within a run.
+/// Names a stream or a request within a run. QUIC's own number of a stream is no part of its bytes either.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StreamId(pub u64);
 
@@ -16,16 +21,13 @@ pub struct StreamId(pub u64);
 pub enum SimFrame {
     Message(ConsensusMessage),
     Status(Status),
+    /// An `Init`, first on a stream of parts.
     Begin {
         stream: StreamId,
         /// Its metadata and signatures.
         init: Arc<Init>,
-        /// Whether it is a proposal or a package.
-        kind: OfferKind,
-        /// The certificate that a package comes with.
-        certificate: Option<CommitCertificate>,
-        /// The request that this answers.
-        answers: Option<StreamId>,
+        /// Whether the stream answers a request for parts.
+        answers: bool,
     },
     /// One of the value's lists: its items, one behind the other.
     List {
@@ -44,10 +46,15 @@ pub enum SimFrame {
         index: usize,
         bytes: Bytes,
     },
-    /// The stream ends as it should.
+    /// The stream of parts ends as it should.
     Fin {
         stream: StreamId,
     },
+    /// The parts that were asked for are not held.
+    NotHeld {
+        stream: StreamId,
+    },
+    /// Its sender resets the stream.
     Gone {
         stream: StreamId,
     },
@@ -64,14 +71,29 @@ pub enum SimFrame {
         /// The answer names it.
         stream: StreamId,
         height: Height,
-        want: SyncWant,
-        /// The blobs that the asker lacks; `None` for all.
-        blobs: Option<Ranges>,
+        want: ValueWant,
     },
     /// An answer to a sync request that brings no package.
     SyncAnswer {
         stream: StreamId,
-        end: SyncEnd,
+        response: ValueResponse,
+    },
+    /// An answer that brings a package; its blobs follow.
+    Package {
+        stream: StreamId,
+        certificate: CommitCertificate,
+        /// The archive of a [`SyncedValuePackage`].
+        bytes: Bytes,
+    },
+    /// A blob behind a package.
+    PackageBlob {
+        stream: StreamId,
+        bytes: Bytes,
+    },
+    /// Bytes that are none of these.
+    Unreadable {
+        stream: Option<StreamId>,
+        what: &'static str,
     },
 }
 
@@ -86,19 +108,26 @@ impl SimFrame {
         })
     }
 
-    /// Size on the wire, near enough for transfer times.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Blob { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len() + 16,
-            Self::List { items, .. } => items.len() + 16,
-            Self::Begin { .. } => 1024,
-            Self::Message(_)
-            | Self::Status(_)
-            | Self::Fin { .. }
-            | Self::Gone { .. }
-            | Self::PartsRequest { .. }
-            | Self::SyncRequest { .. }
-            | Self::SyncAnswer { .. } => 256,
+    /// A package with other contents: `change` answers whether it says that blobs follow.
+    pub fn repacked(
+        stream: StreamId,
+        mut certificate: CommitCertificate,
+        bytes: &Bytes,
+        change: impl FnOnce(&mut PackagedValue, &mut CommitCertificate, bool) -> bool,
+    ) -> Self {
+        let package = packet::read_package(bytes).expect("an own package is an archive");
+        let (mut value, is_full) = match package {
+            SyncedValuePackage::Full { value } => (value, true),
+            SyncedValuePackage::MetadataOnly { value } => (value, false),
+        };
+        let package = match change(&mut value, &mut certificate, is_full) {
+            true => SyncedValuePackage::Full { value },
+            false => SyncedValuePackage::MetadataOnly { value },
+        };
+        Self::Package {
+            stream,
+            certificate,
+            bytes: packet::write_package(&package),
         }
     }
 
@@ -110,12 +139,21 @@ impl SimFrame {
             | Self::Chunk { stream, .. }
             | Self::Blob { stream, .. }
             | Self::Fin { stream }
+            | Self::NotHeld { stream }
             | Self::Gone { stream }
-            | Self::SyncAnswer { stream, .. } => Some(*stream),
+            | Self::SyncAnswer { stream, .. }
+            | Self::Package { stream, .. }
+            | Self::PackageBlob { stream, .. } => Some(*stream),
             // Requests open a stream of their own; a lost one shows to the asker as a broken stream.
             Self::PartsRequest { stream, .. } | Self::SyncRequest { stream, .. } => Some(*stream),
+            Self::Unreadable { stream, .. } => *stream,
             Self::Message(_) | Self::Status(_) => None,
         }
+    }
+
+    /// Whether it asks for something.
+    pub const fn is_request(&self) -> bool {
+        matches!(self, Self::PartsRequest { .. } | Self::SyncRequest { .. })
     }
 
     /// One word and what identifies it, for the trace.
@@ -145,30 +183,39 @@ impl SimFrame {
                 status.round,
                 status.holds.len()
             ),
-            Self::Begin { stream, init, kind, .. } => {
-                format!("begin {} {kind:?} {}", stream.0, init.key())
+            Self::Begin { stream, init, answers } => {
+                let what = if *answers { "parts" } else { "value" };
+                format!("begin {} {what} {}", stream.0, init.key())
             }
             Self::List { stream, kind, .. } => format!("list {} {kind:?}", stream.0),
             Self::Chunk { stream, index, .. } => format!("chunk {} {index}", stream.0),
             Self::Blob { stream, index, .. } => format!("blob {} {index}", stream.0),
             Self::Fin { stream } => format!("fin {}", stream.0),
+            Self::NotHeld { stream } => format!("not-held {}", stream.0),
             Self::Gone { stream } => format!("gone {}", stream.0),
             Self::PartsRequest { stream, key, .. } => format!("parts-request {} {key}", stream.0),
-            Self::SyncRequest {
-                stream, height, want, ..
-            } => format!("sync-request {} {height} {want:?}", stream.0),
-            Self::SyncAnswer { stream, end } => format!("sync-answer {} {}", stream.0, end_name(end)),
+            Self::SyncRequest { stream, height, want } => {
+                let want = match want {
+                    ValueWant::Certificate => "certificate",
+                    ValueWant::Package { .. } => "package",
+                };
+                format!("sync-request {} {height} {want}", stream.0)
+            }
+            Self::SyncAnswer { stream, response } => format!("sync-answer {} {}", stream.0, answer_name(response)),
+            Self::Package {
+                stream, certificate, ..
+            } => format!("package {} {}", stream.0, certificate.height),
+            Self::PackageBlob { stream, .. } => format!("package-blob {}", stream.0),
+            Self::Unreadable { what, .. } => format!("unreadable: {what}"),
         }
     }
 }
 
-fn end_name(end: &SyncEnd) -> &'static str {
-    match end {
-        SyncEnd::Certificate(_) => "certificate",
-        SyncEnd::NotDecided { .. } => "not-decided",
-        SyncEnd::Unavailable => "unavailable",
-        SyncEnd::TimedOut => "timed-out",
-        SyncEnd::NotAsked => "not-asked",
-        SyncEnd::Unusable => "unusable",
+fn answer_name(response: &ValueResponse) -> &'static str {
+    match response {
+        ValueResponse::Package { .. } => "package",
+        ValueResponse::Certificate { .. } => "certificate",
+        ValueResponse::NotDecided { .. } => "not-decided",
+        ValueResponse::Unavailable => "unavailable",
     }
 }

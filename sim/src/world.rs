@@ -14,6 +14,7 @@
 
 mod drive;
 mod engine;
+mod event;
 mod inject;
 mod life;
 mod net;
@@ -27,14 +28,16 @@ use ed25519_dalek::SigningKey;
 use ultramarine_core::io::{Event as CoreEvent, Output};
 use ultramarine_core::{Core, Stop};
 use ultramarine_kzg_pipeline::foreman::Policy;
-use ultramarine_net::streaming::{Join, JoinConfig, Ranges};
+use ultramarine_net::message::ValueWant;
+use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_net::{Budgets, PeerOrigin};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
-use ultramarine_types::execution::EngineCall;
-use ultramarine_types::network::{Fault, NetEvent, OfferId, SyncWant};
+use ultramarine_types::network::{Fault, OfferId};
 use ultramarine_types::{Address, Chain, Height, Init, Nanos, Outbox, PeerId, PublicKey, ValidatorSet, ValueKey};
 
-use self::verify::{Done, Foreman};
+pub(crate) use self::event::{Event, Step};
+use self::verify::Foreman;
 use crate::adversaries::{Adversary, Past};
 use crate::checks::Checks;
 use crate::clock::NodeClock;
@@ -45,125 +48,27 @@ use crate::engine::ScriptedEl;
 use crate::network::Network;
 use crate::queue::EventQueue;
 use crate::trace::Trace;
+use crate::uplink::Uplink;
 use crate::wire::{SimFrame, StreamId};
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A frame arrives, if its connection still stands.
-    Frame {
-        from: usize,
-        to: usize,
-        epoch: u64,
-        frame: Box<SimFrame>,
-    },
-    /// An adversary sends a frame that it kept back.
-    Later {
-        from: usize,
-        life: u32,
-        to: usize,
-        frame: Box<SimFrame>,
-    },
-    /// A stream broke under way.
-    StreamGone {
-        node: usize,
-        life: u32,
-        stream: StreamId,
-    },
-    /// The network tile tells the core.
-    Tell {
-        node: usize,
-        life: u32,
-        event: Box<NetEvent>,
-    },
-    Wake {
-        node: usize,
-        life: u32,
-        at: Nanos,
-    },
-    JoinWake {
-        node: usize,
-        life: u32,
-        at: Nanos,
-    },
-    /// The wall clock is told, once a second.
-    WallTick {
-        node: usize,
-        life: u32,
-    },
-    /// A group of store requests is durable.
-    DiskDone {
-        node: usize,
-        life: u32,
-    },
-    /// The execution client answers.
-    EngineDone {
-        node: usize,
-        life: u32,
-        el_life: u32,
-        call: Box<EngineCall>,
-    },
-    /// A lane has carried out a task.
-    LaneDone {
-        node: usize,
-        life: u32,
-        done: Box<Done>,
-    },
-    /// A sync request has waited long enough.
-    SyncTimeout {
-        node: usize,
-        life: u32,
-        stream: StreamId,
-    },
-    /// Two nodes try to connect.
-    Connect {
-        a: usize,
-        b: usize,
-    },
-    /// A node notices that a connection is gone.
-    PeerLost {
-        node: usize,
-        life: u32,
-        peer: usize,
-    },
-    /// A connection over which one direction is blocked times out.
-    Idle {
-        a: usize,
-        b: usize,
-        epoch: u64,
-    },
-    Heal {
-        cut: Vec<(usize, usize)>,
-    },
-    Start {
-        node: usize,
-    },
-    /// An execution client starts.
-    ElStart {
-        node: usize,
-    },
-    /// The next random fault.
-    Fault,
-    /// Something rots.
-    Rot,
-    /// A height is read, and found to be rotten if it is.
-    Scrub {
-        node: usize,
-        life: u32,
-        height: Height,
-    },
-}
 
 /// A stream of parts on its way in.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     pub peer: usize,
+    /// Its sender cannot afford it yet.
+    pub is_unpaid: bool,
     /// The join reads it.
     pub started: bool,
     /// The join reads nothing more for a while.
     pub paused: bool,
-    /// What arrived before that, or meanwhile.
-    pub waiting: VecDeque<SimFrame>,
+    /// What arrived before that, or meanwhile, with the bytes that each frame had.
+    pub waiting: VecDeque<(SimFrame, usize)>,
+    /// Whether it is the answer to a request for a decided height.
+    pub is_package: bool,
+    /// Positions of the blobs that come behind a package.
+    pub follow: VecDeque<usize>,
+    /// Bytes read of which the sender does not know.
+    pub read_bytes: u64,
 }
 
 /// A request for a decided height.
@@ -172,9 +77,22 @@ pub(crate) struct Sync {
     /// Who was asked.
     pub peer: usize,
     pub height: Height,
-    pub want: SyncWant,
-    /// The blobs asked for; `None` for all.
-    pub blobs: Option<Ranges>,
+    pub want: ValueWant,
+    /// If not, whatever comes is offered as a package without blobs.
+    pub wants_blobs: bool,
+}
+
+/// Full nodes that are to have a value once validators have it.
+#[derive(Clone, Debug)]
+pub(crate) struct Later {
+    pub key: ValueKey,
+    pub full_nodes: Vec<usize>,
+    /// Streams to validators.
+    pub before: Vec<(usize, StreamId)>,
+    /// When they wait no longer.
+    pub from: Nanos,
+    /// When none of them is sent the value any more.
+    pub until: Nanos,
 }
 
 /// One node: a process that comes and goes, and what outlives it.
@@ -206,7 +124,22 @@ pub struct Node {
     pub(crate) syncs: BTreeMap<StreamId, Sync>,
     /// What the core was asked about and has not answered.
     pub(crate) offers: BTreeMap<OfferId, Arc<Init>>,
-    pub(crate) sees: BTreeSet<usize>,
+    /// Peers that it is connected to, and who stands behind each.
+    pub(crate) sees: BTreeMap<usize, PeerOrigin>,
+    /// What it sends.
+    pub(crate) uplink: Uplink,
+    /// When its line has brought in all that has reached it.
+    pub(crate) line_in_free_at: Nanos,
+    /// When the next message of a peer may be read.
+    pub(crate) reads_from: BTreeMap<usize, Nanos>,
+    /// What its peers may make it spend.
+    pub(crate) budgets: Budgets,
+    /// Values that full nodes wait for.
+    pub(crate) later: Vec<Later>,
+    /// Streams to full nodes that asked for nothing.
+    pub(crate) to_full_nodes: Vec<(usize, StreamId)>,
+    /// Until when its process stands still.
+    pub(crate) stands_until: Nanos,
     /// Messages to it in events up to this number were verified with an earlier one.
     pub(crate) verified_through: u64,
     pub(crate) fuse: Option<u32>,
@@ -227,6 +160,14 @@ impl Node {
         self.core.is_some()
     }
 
+    /// Streams to full nodes that are under way unasked.
+    pub(crate) fn full_node_streams(&mut self) -> usize {
+        let uplink = &self.uplink;
+        self.to_full_nodes
+            .retain(|(peer, stream)| uplink.is_sending(*peer, *stream));
+        self.to_full_nodes.len()
+    }
+
     /// Its newest decided height.
     pub fn head(&self) -> Height {
         self.disk.head()
@@ -245,6 +186,11 @@ pub enum WorldNotice {
         from: usize,
         to: usize,
         index: usize,
+    },
+    /// A value is whole and durable on a node's disk.
+    Stored {
+        node: usize,
+        key: ValueKey,
     },
     /// A value is to be streamed.
     Stream {
@@ -290,13 +236,17 @@ pub struct World {
     #[allow(clippy::type_complexity, reason = "one use")]
     pub filter: Option<Box<dyn Fn(usize, usize, &SimFrame) -> bool + Send>>,
     pub(crate) queue: EventQueue<Event>,
-    pub(crate) broken: BTreeSet<StreamId>,
+    /// Numbers of planned events that bring each node a message, and of some that have happened.
+    pub(crate) under_way: Vec<BTreeSet<u64>>,
+    names: BTreeMap<PeerId, usize>,
     pub(crate) dialing: BTreeSet<(usize, usize)>,
     pub(crate) next_stream: u64,
     pub(crate) faults_over: bool,
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
     pub(crate) rot_dice: Dice,
+    pub(crate) line_dice: Dice,
+    pub(crate) pause_dice: Dice,
     pub(crate) events: u64,
     /// The number of the event that happens.
     pub(crate) happening: u64,
@@ -376,7 +326,14 @@ impl World {
                     streams: BTreeMap::new(),
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),
-                    sees: BTreeSet::new(),
+                    sees: BTreeMap::new(),
+                    uplink: Uplink::new(config.rates(node).out),
+                    line_in_free_at: Nanos::ZERO,
+                    reads_from: BTreeMap::new(),
+                    budgets: Budgets::default(),
+                    later: Vec::new(),
+                    to_full_nodes: Vec::new(),
+                    stands_until: Nanos::ZERO,
                     verified_through: 0,
                     fuse: None,
                     forkchoice_until: Nanos::ZERO,
@@ -389,7 +346,7 @@ impl World {
         let mut world = Self {
             now: Nanos::from_millis(10_000),
             nodes,
-            network: Network::new(config.seed, config.nodes(), config.weather),
+            network: Network::new(config.seed, config.nodes(), config.weather, config.lines.clone()),
             checks: Checks::default(),
             trace: Trace::new(config.shown),
             chain,
@@ -399,17 +356,26 @@ impl World {
             faults: BTreeMap::new(),
             filter: None,
             queue: EventQueue::new(),
-            broken: BTreeSet::new(),
+            under_way: vec![BTreeSet::new(); config.nodes()],
+            names: BTreeMap::new(),
             dialing: BTreeSet::new(),
             next_stream: 1,
             faults_over: false,
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
             rot_dice: Dice::of(config.seed, "rot"),
+            line_dice: Dice::of(config.seed, "line"),
+            pause_dice: Dice::of(config.seed, "pauses"),
             events: 0,
             happening: 0,
             config,
         };
+        world.names = world
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (node.peer, index))
+            .collect();
         // The same node whose log may be damaged, and only where nobody else is faulty.
         world.nodes[0].disk.may_lose_log = world.config.is_power_honest();
         for node in 0..world.nodes.len() {
@@ -438,6 +404,11 @@ impl World {
         self.nodes.iter().enumerate().filter(|(_, node)| node.is_honest())
     }
 
+    /// Events that have happened.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// The lowest head of all honest nodes.
     pub fn lowest_head(&self) -> Height {
         self.honest().map(|(_, node)| node.head()).min().unwrap_or_default()
@@ -455,7 +426,7 @@ impl World {
     }
 
     pub(crate) fn peer_index(&self, peer: &PeerId) -> Option<usize> {
-        self.nodes.iter().position(|node| node.peer == *peer)
+        self.names.get(peer).copied()
     }
 
     pub(crate) fn stream_id(&mut self) -> StreamId {

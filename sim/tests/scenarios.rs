@@ -173,6 +173,16 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
 }
 
 #[test]
+fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
+    runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_height_that_stood_still_for_sixty_rounds_is_decided_soon_after() {
+    runs_clean("long-height", 0..1);
+}
+
+#[test]
 fn every_scenario_is_tested() {
     let source = include_str!("scenarios.rs");
     for scenario in ALL {

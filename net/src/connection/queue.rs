@@ -61,6 +61,11 @@ impl Queue {
             .or_else(|| self.status.take())
     }
 
+    /// Whether something waits.
+    pub fn has_news(&self) -> bool {
+        !self.messages.is_empty() || self.status.is_some()
+    }
+
     fn check(&self) {
         assert!(
             self.messages.len() <= QUEUE_MESSAGES_MAX,

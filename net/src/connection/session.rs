@@ -1,7 +1,6 @@
 //! This file knows one live connection to an authenticated peer: what waits for the peer, and how much it may ask for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -10,6 +9,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::{Address, Height, PeerId};
 
 use crate::bounds;
+use crate::connection::bulk::Bulk;
 use crate::connection::queue::{Queue, TooSlow};
 use crate::metrics::Metrics;
 use crate::peers::budgets::Spender;
@@ -33,8 +33,8 @@ pub(crate) struct Session {
     pub site: Site,
     queue: RefCell<Queue>,
     queued: Notify,
-    /// Tasks that stream values to the peer, oldest first, with the bytes of each.
-    bulk: RefCell<VecDeque<(AbortHandle, u64)>>,
+    /// Tasks that stream values to the peer.
+    bulk: RefCell<Bulk<AbortHandle>>,
     repairs: Answers,
     packages: Answers,
     /// UDP bytes sent and received that the metrics have already.
@@ -83,7 +83,7 @@ impl Session {
             connection,
             queue: RefCell::new(Queue::default()),
             queued: Notify::new(),
-            bulk: RefCell::new(VecDeque::new()),
+            bulk: RefCell::default(),
             repairs: Answers::of(&limits, bounds::REPAIRS_WAITING_VALUES),
             packages: Answers::of(&limits, bounds::PACKAGES_WAITING_VALUES),
             counted: Cell::new((0, 0)),
@@ -122,23 +122,9 @@ impl Session {
     /// `bytes_max` bytes. Returns how many gave way.
     pub fn add_bulk(&self, task: AbortHandle, bytes: u64, bytes_max: u64) -> u64 {
         let mut bulk = self.bulk.borrow_mut();
-        bulk.retain(|(task, _)| !task.is_finished());
-        let mut dropped = 0;
-        loop {
-            let waiting: u64 = bulk.iter().map(|(_, bytes)| bytes).sum();
-            if bulk.len() < bounds::BULK_PER_PEER_MAX && waiting.saturating_add(bytes) <= bytes_max {
-                break;
-            }
-            let Some((oldest, _)) = bulk.pop_front() else { break };
-            oldest.abort();
-            dropped += 1;
-        }
-        bulk.push_back((task, bytes));
-        assert!(
-            bulk.len() <= bounds::BULK_PER_PEER_MAX,
-            "value streams to one peer are bounded"
-        );
-        dropped
+        let gone = bulk.add(task, bytes, bytes_max, AbortHandle::is_finished);
+        gone.iter().for_each(AbortHandle::abort);
+        gone.len() as u64
     }
 
     /// What bounds the peer's answers of a class.

@@ -7,7 +7,7 @@ use crate::bounds;
 
 /// The purpose of an answer. An answer of one class never waits behind those of the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum AnswerClass {
+pub enum AnswerClass {
     /// Parts of a value, for which a round may wait, and certificates, which are small.
     Repair,
     /// Sync packages: they may be many, and large.

@@ -188,42 +188,73 @@ pub enum Part {
     Fin,
 }
 
+/// What a part is and where it belongs: its frame without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartHead {
+    List(ListKind),
+    Chunk(u32),
+    Blob(u16),
+    Fin,
+}
+
+impl PartHead {
+    /// Bytes of the number that a part's body begins with, and those behind it.
+    pub fn lengths(header: Header) -> Result<(usize, usize), ReadFault> {
+        let number_bytes = match header.kind {
+            FrameKind::List => 1,
+            FrameKind::Chunk => 4,
+            FrameKind::Blob => 2,
+            FrameKind::Fin => 0,
+            _ => return Err(ReadFault::Protocol("not a part of a value")),
+        };
+        let rest = header.body_bytes.checked_sub(number_bytes);
+        let rest = rest.ok_or(ReadFault::Protocol("a part without its number"))?;
+        match header.kind {
+            FrameKind::Blob if rest != BLOB_BYTES => Err(ReadFault::Protocol("blob frame of the wrong length")),
+            _ => Ok((number_bytes, rest)),
+        }
+    }
+
+    /// Reads the number behind a part's header. It is as long as [`lengths`](Self::lengths) says.
+    pub fn parse(kind: FrameKind, number: &[u8]) -> Result<Self, ReadFault> {
+        match (kind, number) {
+            (FrameKind::List, &[number]) => ListKind::of(number)
+                .map(Self::List)
+                .ok_or(ReadFault::Protocol("unknown list number")),
+            (FrameKind::Chunk, &[a, b, c, d]) => Ok(Self::Chunk(u32::from_le_bytes([a, b, c, d]))),
+            (FrameKind::Blob, &[a, b]) => Ok(Self::Blob(u16::from_le_bytes([a, b]))),
+            (FrameKind::Fin, []) => Ok(Self::Fin),
+            _ => Err(ReadFault::Protocol("not a part of a value")),
+        }
+    }
+
+    /// The part with these bytes.
+    pub fn with(self, bytes: Bytes) -> Part {
+        match self {
+            Self::List(kind) => Part::List { kind, items: bytes },
+            Self::Chunk(index) => Part::Chunk { index, bytes },
+            Self::Blob(index) => Part::Blob { index, blob: bytes },
+            Self::Fin => Part::Fin,
+        }
+    }
+}
+
 /// Reads the next part of a value. A stream that ends without `Fin` is broken.
 pub async fn read_part<R: AsyncRead + Unpin>(reader: &mut R, buffers: &Buffers) -> Result<Part, ReadFault> {
     let Some(header) = read_header(reader).await? else {
         return Err(ReadFault::Broken("no Fin".into()));
     };
-    match header.kind {
-        FrameKind::List => {
-            let rest = rest_of(header, 1)?;
-            let kind = ListKind::of(reader.read_u8().await.map_err(broken)?);
-            let kind = kind.ok_or(ReadFault::Protocol("unknown list number"))?;
-            let items = read_bytes(reader, rest).await?;
-            Ok(Part::List { kind, items })
-        }
-        FrameKind::Chunk => {
-            let rest = rest_of(header, 4)?;
-            let index = reader.read_u32_le().await.map_err(broken)?;
-            let bytes = read_bytes(reader, rest).await?;
-            Ok(Part::Chunk { index, bytes })
-        }
-        FrameKind::Blob => {
-            if rest_of(header, 2)? != BLOB_BYTES {
-                return Err(ReadFault::Protocol("blob frame of the wrong length"));
-            }
-            let index = reader.read_u16_le().await.map_err(broken)?;
-            let blob = read_blob(reader, buffers).await?;
-            Ok(Part::Blob { index, blob })
-        }
-        FrameKind::Fin if header.body_bytes == 0 => Ok(Part::Fin),
-        _ => Err(ReadFault::Protocol("not a part of a value")),
-    }
-}
-
-/// Bytes of a part's body behind its number, which takes `number_bytes`.
-fn rest_of(header: Header, number_bytes: usize) -> Result<usize, ReadFault> {
-    let rest = header.body_bytes.checked_sub(number_bytes);
-    rest.ok_or(ReadFault::Protocol("a part without its number"))
+    let (number_bytes, rest) = PartHead::lengths(header)?;
+    let mut number = [0; 4];
+    let (number, _) = number.split_at_mut(number_bytes);
+    reader.read_exact(number).await.map_err(broken)?;
+    let head = PartHead::parse(header.kind, number)?;
+    let bytes = match head {
+        PartHead::List(_) | PartHead::Chunk(_) => read_bytes(reader, rest).await?,
+        PartHead::Blob(_) => read_blob(reader, buffers).await?,
+        PartHead::Fin => Bytes::new(),
+    };
+    Ok(head.with(bytes))
 }
 
 /// Reads as many bytes as a small part has: 64 KiB at most, as the frame ceilings say.

@@ -8,13 +8,14 @@
 use bytes::Bytes;
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
-use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
+use ultramarine_types::network::SyncEnd;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, Source};
 use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists, ValueKey};
 
-use crate::streaming::{CheckedInit, InitFault, Ranges};
-use crate::wire::frame::{FrameKind, frame};
+use crate::streaming::{Brings, CheckedInit, InitFault, Ranges};
+use crate::wire::frame::{FrameKind, Part, frame};
 use crate::wire::message::{ValueRequest, ValueResponse, ValueWant, value_response_frame};
 
 /// A decided value on the wire.
@@ -28,7 +29,7 @@ pub struct RawDecidedValue {
 
 /// An answer, ready to be written.
 #[derive(Debug)]
-pub struct SyncAnswer {
+pub struct Answer {
     /// The stream's bytes, in order. Blobs are slices of the source's own memory.
     pub pieces: Vec<Bytes>,
     /// Whether the operator must be alarmed: the source should have had the height, and had not.
@@ -36,8 +37,8 @@ pub struct SyncAnswer {
 }
 
 /// Answers a request for a decided height; an error if the peer asked for blobs that the value does not have.
-pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<SyncAnswer, &'static str> {
-    let short = |response, alarm| SyncAnswer {
+pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<Answer, &'static str> {
+    let short = |response, alarm| Answer {
         pieces: vec![value_response_frame(&response)],
         alarm,
     };
@@ -93,7 +94,7 @@ pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<SyncAnswer,
         frame(FrameKind::ValueBytes, &value_bytes),
     ];
     pieces.extend(blobs);
-    Ok(SyncAnswer { pieces, alarm: false })
+    Ok(Answer { pieces, alarm: false })
 }
 
 /// A package with all blobs; `None` if its parts do not fit each other, because then nobody could use it.
@@ -156,6 +157,37 @@ fn pack(package: &SyncedValuePackage) -> Option<RawDecidedValue> {
     })
 }
 
+/// What an answer to a request for a height is, by its first frame.
+#[derive(Debug)]
+pub enum Reply {
+    /// It ends here.
+    Short(SyncEnd),
+    /// A package comes next, with this certificate.
+    Package(CommitCertificate),
+}
+
+impl Reply {
+    /// Reads the first frame's message; an error if it answers something else than what was asked.
+    pub fn of(response: ValueResponse, request: &ValueRequest) -> Result<Self, &'static str> {
+        let end = match (response, &request.want) {
+            (ValueResponse::NotDecided { tip }, _) => SyncEnd::NotDecided { tip },
+            (ValueResponse::Unavailable, _) => SyncEnd::Unavailable,
+            (ValueResponse::Certificate { certificate }, ValueWant::Certificate)
+                if certificate.height == request.height =>
+            {
+                SyncEnd::Certificate(certificate)
+            }
+            (ValueResponse::Package { certificate }, ValueWant::Package { .. }) => {
+                return Ok(Self::Package(certificate));
+            }
+            (ValueResponse::Certificate { .. } | ValueResponse::Package { .. }, _) => {
+                return Err("not the answer that was asked for");
+            }
+        };
+        Ok(Self::Short(end))
+    }
+}
+
 /// A package that has passed every check that needs no signature.
 #[derive(Debug)]
 pub struct OpenedPackage {
@@ -169,6 +201,39 @@ pub struct OpenedPackage {
     pub payload: Bytes,
     /// Whether the blobs that were asked for follow. They do not behind a metadata-only package.
     pub is_full: bool,
+}
+
+impl OpenedPackage {
+    /// What it brings to whoever asked for these blobs (`None`: all), and the blobs that come behind it.
+    pub fn brings(&self, asked_for: Option<Ranges>) -> (Brings, Ranges) {
+        let certificate = self.certificate.clone();
+        if !self.is_full {
+            return (Brings::MetadataOnly(certificate), Ranges::default());
+        }
+        let follow = match &asked_for {
+            Some(blobs) => blobs.clone(),
+            None => Ranges::below(self.init.blobs_count()),
+        };
+        let blobs = asked_for;
+        (Brings::Full { certificate, blobs }, follow)
+    }
+
+    /// Its lists and its payload's chunks, as a stream of the value would bring them.
+    pub fn small_parts(&self) -> impl Iterator<Item = Part> {
+        let lists = ListKind::ALL.into_iter().map(|kind| {
+            let mut items = Vec::new();
+            self.lists.write(kind, &mut items);
+            let items = items.into();
+            Part::List { kind, items }
+        });
+        let starts = (0..self.payload.len()).step_by(PAYLOAD_CHUNK_BYTES);
+        let chunks = (0u32..).zip(starts).map(|(index, start)| {
+            let end = self.payload.len().min(start + PAYLOAD_CHUNK_BYTES);
+            let bytes = self.payload.slice(start..end);
+            Part::Chunk { index, bytes }
+        });
+        lists.chain(chunks)
+    }
 }
 
 /// Why a package cannot be used. That is its sender's fault.

@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use ultramarine_net::frame::{FrameKind, read_frame};
 use ultramarine_net::message::{self, ValueRequest, ValueResponse, ValueWant};
 use ultramarine_net::streaming::Ranges;
-use ultramarine_net::sync::{OpenedPackage, PackageFault, RawDecidedValue, SyncAnswer};
+use ultramarine_net::sync::{Answer, OpenedPackage, PackageFault, RawDecidedValue};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
@@ -16,7 +16,7 @@ use ultramarine_types::{Assembly, ChainIdentity, Height, ListKind};
 
 use crate::fixture::{Shelf, certificate, chain, value};
 
-fn answer(shelf: &Shelf, height: Height, want: SyncWant) -> SyncAnswer {
+fn answer(shelf: &Shelf, height: Height, want: SyncWant) -> Answer {
     let want = want.into();
     ultramarine_net::sync::answer(shelf, &ValueRequest { height, want }).expect("an honest request")
 }
@@ -29,7 +29,7 @@ fn shelf(absent: Option<Absent>) -> (Shelf, Assembly) {
 }
 
 /// What a client reads from an answer: the response, and the package's frame body if one follows.
-fn read(answer: &SyncAnswer) -> (ValueResponse, Option<AlignedVec>) {
+fn read(answer: &Answer) -> (ValueResponse, Option<AlignedVec>) {
     let bytes = answer.pieces[..answer.pieces.len().min(2)].concat();
     let mut reader = &bytes[..];
     Builder::new_current_thread()
@@ -49,7 +49,7 @@ fn read(answer: &SyncAnswer) -> (ValueResponse, Option<AlignedVec>) {
         })
 }
 
-fn open(answer: &SyncAnswer, height: u64) -> Result<OpenedPackage, PackageFault> {
+fn open(answer: &Answer, height: u64) -> Result<OpenedPackage, PackageFault> {
     let (response, package) = read(answer);
     let ValueResponse::Package { certificate } = response else {
         panic!("no package: {response:?}")

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ultramarine_types::Init;
 
 use super::{Adversary, Means};
 use crate::blobs;
@@ -28,30 +29,55 @@ impl BadRelay {
     }
 }
 
+fn spoil_signature(means: &mut Means<'_>, init: &mut Init) {
+    let signature = match means.dice.chance(500) {
+        true => &mut init.header_signature,
+        false => &mut init.signature,
+    };
+    signature.0[0] ^= 1;
+}
+
 impl Adversary for BadRelay {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            SimFrame::Begin {
-                stream,
-                init,
-                kind,
-                certificate,
-                answers,
-            } if means.dice.chance(SPOILED) => {
+            SimFrame::Begin { stream, init, answers } if means.dice.chance(SPOILED) => {
                 means.count("bad-init");
                 let mut init = Arc::unwrap_or_clone(init);
-                let signature = match means.dice.chance(500) {
-                    true => &mut init.header_signature,
-                    false => &mut init.signature,
-                };
-                signature.0[0] ^= 1;
+                spoil_signature(means, &mut init);
                 vec![SimFrame::Begin {
                     stream,
                     init: Arc::new(init),
-                    kind,
-                    certificate,
                     answers,
                 }]
+            }
+            SimFrame::Package {
+                stream,
+                certificate,
+                bytes,
+            } if means.dice.chance(SPOILED) => {
+                let package = SimFrame::repacked(stream, certificate, &bytes, |value, _, is_full| {
+                    match means.dice.below(3) {
+                        0 => {
+                            means.count("bad-init");
+                            spoil_signature(means, &mut value.init);
+                        }
+                        1 => {
+                            means.count("bad-list");
+                            match value.lists.proofs.last_mut() {
+                                Some(proof) => proof.0[0] ^= 1,
+                                None => value.lists.chunks.clear(),
+                            }
+                        }
+                        _ => {
+                            means.count("bad-chunk");
+                            if let Some(byte) = value.payload.last_mut() {
+                                *byte ^= 1;
+                            }
+                        }
+                    }
+                    is_full
+                });
+                vec![package]
             }
             SimFrame::List { stream, kind, items } if means.dice.chance(SPOILED) => {
                 let mut items = items.to_vec();
@@ -82,6 +108,11 @@ impl Adversary for BadRelay {
                 means.count("bad-blob");
                 let bytes = blobs::spoiled(&bytes);
                 vec![SimFrame::Blob { stream, index, bytes }]
+            }
+            SimFrame::PackageBlob { stream, bytes } if self.spoils(means) => {
+                means.count("bad-blob");
+                let bytes = blobs::spoiled(&bytes);
+                vec![SimFrame::PackageBlob { stream, bytes }]
             }
             SimFrame::Chunk { stream, index, bytes } if means.dice.chance(SPOILED) => {
                 means.count("bad-chunk");

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ultramarine_types::network::OfferKind;
 use ultramarine_types::{Assembly, ConsensusMessage, Height, Proposal, Round, ValueId, ValueKey, Vote, VoteKind, sign};
 
 use super::forge::{forge, swap};
@@ -124,31 +123,18 @@ impl Adversary for Equivocator {
             SimFrame::Begin {
                 stream,
                 init,
-                kind: OfferKind::Proposal,
-                certificate,
-                answers,
-            } if odd && answers.is_none() => {
+                answers: false,
+            } if odd => {
                 let key = init.key();
-                match self.second(means, key) {
-                    None => vec![SimFrame::Begin {
-                        stream,
-                        init,
-                        kind: OfferKind::Proposal,
-                        certificate,
-                        answers,
-                    }],
+                let init = match self.second(means, key) {
+                    None => init,
                     Some(forged) => {
                         self.swapped.insert(stream, key);
-                        let init = Arc::clone(&forged.init);
-                        vec![SimFrame::Begin {
-                            stream,
-                            init,
-                            kind: OfferKind::Proposal,
-                            certificate,
-                            answers,
-                        }]
+                        Arc::clone(&forged.init)
                     }
-                }
+                };
+                let answers = false;
+                vec![SimFrame::Begin { stream, init, answers }]
             }
             SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
                 match self.swapped.get(&stream).and_then(|key| self.second.get(key)) {

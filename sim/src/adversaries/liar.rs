@@ -1,10 +1,8 @@
 //! A liar: statuses with tips, values and times that do not exist, sync answers that are false, cut short, or never
 //! come.
 
-use std::sync::Arc;
-
+use ultramarine_net::message::ValueResponse;
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::network::{OfferKind, SyncEnd};
 use ultramarine_types::{Height, Round, ValueId};
 
 use super::{Adversary, Means};
@@ -49,49 +47,44 @@ impl Adversary for Liar {
             }
             SimFrame::SyncAnswer { stream, .. } if means.dice.chance(100) => {
                 means.count("false-sync-answer");
-                let end = if means.dice.chance(500) {
-                    SyncEnd::Unavailable
+                let response = if means.dice.chance(500) {
+                    ValueResponse::Unavailable
                 } else {
-                    SyncEnd::NotDecided {
+                    ValueResponse::NotDecided {
                         tip: Height(means.dice.between(0, u64::MAX - 1)),
                     }
                 };
-                vec![SimFrame::SyncAnswer { stream, end }]
+                vec![SimFrame::SyncAnswer { stream, response }]
             }
             SimFrame::SyncAnswer { .. } if means.dice.chance(50) => {
                 means.count("silent-sync");
                 vec![]
             }
-            SimFrame::Begin {
+            SimFrame::Package {
                 stream,
-                init,
-                kind,
-                certificate: Some(mut certificate),
-                answers,
+                certificate,
+                bytes,
             } if means.dice.chance(700) => {
                 means.count("false-package");
-                let mut init = Arc::unwrap_or_clone(init);
-                let mut kind = kind;
-                match means.dice.below(5) {
-                    // The metadata no longer hashes to the certificate's value id.
-                    0 => init.metadata.header.gas_used += 1,
-                    1 => certificate.signatures.truncate(1),
-                    2 => {
-                        if let Some(signature) = certificate.signatures.first_mut() {
-                            signature.signature.0[0] ^= 1;
+                let package = SimFrame::repacked(stream, certificate, &bytes, |value, certificate, is_full| {
+                    let mut is_full = is_full;
+                    match means.dice.below(5) {
+                        // The metadata no longer hashes to the certificate's value id.
+                        0 => value.init.metadata.header.gas_used += 1,
+                        1 => certificate.signatures.truncate(1),
+                        2 => {
+                            if let Some(signature) = certificate.signatures.first_mut() {
+                                signature.signature.0[0] ^= 1;
+                            }
                         }
+                        // Blobs withheld as if past retention.
+                        3 => is_full = false,
+                        _ => certificate.round = Round(certificate.round.0 + 1),
                     }
-                    // Blobs withheld as if past retention.
-                    3 => kind = OfferKind::MetadataOnly,
-                    _ => certificate.round = Round(certificate.round.0 + 1),
-                }
-                vec![SimFrame::Begin {
-                    stream,
-                    init: Arc::new(init),
-                    kind,
-                    certificate: Some(certificate),
-                    answers,
-                }]
+                    value.certificate = certificate.clone();
+                    is_full
+                });
+                vec![package]
             }
             other => vec![other],
         }

@@ -34,7 +34,11 @@ impl Adversary for Mute {
                 self.told = Some(status.clone());
                 vec![SimFrame::Status(status)]
             }
-            SimFrame::SyncAnswer { .. } | SimFrame::Begin { answers: Some(_), .. } => {
+            SimFrame::PackageBlob { .. } => vec![],
+            SimFrame::SyncAnswer { .. }
+            | SimFrame::Package { .. }
+            | SimFrame::NotHeld { .. }
+            | SimFrame::Begin { answers: true, .. } => {
                 means.count("unanswered");
                 vec![]
             }

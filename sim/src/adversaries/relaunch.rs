@@ -6,10 +6,9 @@ use std::sync::Arc;
 use ultramarine_net::Attestation;
 use ultramarine_net::hello::Hello;
 use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, RoundSignature, SignedMessage};
-use ultramarine_types::network::OfferKind;
 use ultramarine_types::{
-    Address, CommitCertificate, ConsensusMessage, Height, Init, PolkaCertificate, Proposal, PublicKey, Round,
-    RoundCertificate, ValueId, Vote, VoteKind, sidecar, sign,
+    Address, ConsensusMessage, Height, Init, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate, ValueId,
+    Vote, VoteKind, sidecar, sign,
 };
 
 use super::{Adversary, Means};
@@ -190,38 +189,30 @@ impl Adversary for Relaunch {
                 }
                 vec![SimFrame::Status(status)]
             }
-            SimFrame::Begin {
+            SimFrame::Begin { stream, init, answers } if means.dice.chance(OLD_VALUES) => {
+                means.count("old-init");
+                let init = Arc::new(old_init(means, &init));
+                vec![SimFrame::Begin { stream, init, answers }]
+            }
+            SimFrame::Package {
                 stream,
-                init,
-                kind,
                 certificate,
-                answers,
-            } if certificate.is_some() || means.dice.chance(OLD_VALUES) => {
-                means.count(if kind == OfferKind::Proposal {
-                    "old-init"
-                } else {
-                    "old-package"
-                });
-                let init = old_init(means, &init);
-                let key = init.key();
-                let certificate = certificate.map(|certificate| {
+                bytes,
+            } => {
+                means.count("old-package");
+                let package = SimFrame::repacked(stream, certificate, &bytes, |value, certificate, is_full| {
+                    value.init = old_init(means, &value.init);
+                    let key = value.init.key();
                     let step = Step {
                         height: key.height,
                         round: certificate.round,
                     };
-                    CommitCertificate {
-                        value_id: key.id,
-                        signatures: old_quorum(means, VoteKind::Precommit, step, &key.id),
-                        ..certificate
-                    }
+                    certificate.value_id = key.id;
+                    certificate.signatures = old_quorum(means, VoteKind::Precommit, step, &key.id);
+                    value.certificate = certificate.clone();
+                    is_full
                 });
-                vec![SimFrame::Begin {
-                    stream,
-                    init: Arc::new(init),
-                    kind,
-                    certificate,
-                    answers,
-                }]
+                vec![package]
             }
             other => vec![other],
         }

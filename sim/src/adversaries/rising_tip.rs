@@ -1,7 +1,7 @@
 //! Claims tips that nobody has decided, a new one several times a second, and refuses what it is asked for just before
 //! the asker gives up.
 
-use ultramarine_types::network::SyncEnd;
+use ultramarine_net::message::ValueResponse;
 use ultramarine_types::{Height, Nanos};
 
 use super::{Adversary, Means};
@@ -42,16 +42,12 @@ impl Adversary for RisingTip {
                 status.tip = self.rise();
                 vec![SimFrame::Status(status)]
             }
-            SimFrame::SyncAnswer { stream, .. }
-            | SimFrame::Begin {
-                stream,
-                certificate: Some(_),
-                ..
-            } => {
+            SimFrame::PackageBlob { .. } => vec![],
+            SimFrame::SyncAnswer { stream, .. } | SimFrame::Package { stream, .. } => {
                 means.count("late-refusal");
                 let wait = Nanos(means.chain.params.limits().sync_timeout().0 - EARLY.0);
-                let end = SyncEnd::Unavailable;
-                means.send_later(wait, to, SimFrame::SyncAnswer { stream, end });
+                let response = ValueResponse::Unavailable;
+                means.send_later(wait, to, SimFrame::SyncAnswer { stream, response });
                 vec![]
             }
             other => vec![other],

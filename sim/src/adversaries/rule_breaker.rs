@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use ultramarine_types::network::OfferKind;
 use ultramarine_types::{Assembly, ConsensusMessage, Hash, Height, KzgProof, ValueId, ValueKey, sign};
 
 use super::forge::{forge, swap};
@@ -82,13 +81,7 @@ impl RuleBreaker {
 impl Adversary for RuleBreaker {
     fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            SimFrame::Begin {
-                stream,
-                init,
-                kind: OfferKind::Proposal,
-                certificate,
-                answers,
-            } => {
+            SimFrame::Begin { stream, init, answers } => {
                 let key = init.key();
                 let init = match self.broken(means, key, to) {
                     None => init,
@@ -98,13 +91,7 @@ impl Adversary for RuleBreaker {
                         init
                     }
                 };
-                vec![SimFrame::Begin {
-                    stream,
-                    init,
-                    kind: OfferKind::Proposal,
-                    certificate,
-                    answers,
-                }]
+                vec![SimFrame::Begin { stream, init, answers }]
             }
             SimFrame::List { stream, .. } | SimFrame::Chunk { stream, .. } | SimFrame::Blob { stream, .. } => {
                 match self.swapped.get(&stream).and_then(|place| self.broken.get(place)) {

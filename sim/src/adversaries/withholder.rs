@@ -30,7 +30,7 @@ pub struct Withholder {
 impl Adversary for Withholder {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         let stream = match &frame {
-            SimFrame::Begin { stream, .. } => {
+            SimFrame::Begin { stream, .. } | SimFrame::Package { stream, .. } => {
                 let withheld = match means.dice.below(8) {
                     0 | 1 => Withheld::Everything,
                     2 => Withheld::Parts,
@@ -47,14 +47,17 @@ impl Adversary for Withholder {
             SimFrame::List { stream, .. }
             | SimFrame::Chunk { stream, .. }
             | SimFrame::Blob { stream, .. }
+            | SimFrame::PackageBlob { stream, .. }
             | SimFrame::Fin { stream } => *stream,
             _ => return vec![frame],
         };
         let withheld = self.streams.get(&stream).copied().unwrap_or(Withheld::Nothing);
         let kept_back = match (withheld, &frame) {
             (Withheld::Everything, _) => true,
-            (Withheld::Parts, SimFrame::List { .. } | SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => true,
+            (Withheld::Parts, SimFrame::List { .. } | SimFrame::Chunk { .. }) => true,
+            (Withheld::Parts, SimFrame::Blob { .. } | SimFrame::PackageBlob { .. }) => true,
             (Withheld::SomeParts, SimFrame::Chunk { .. } | SimFrame::Blob { .. }) => means.dice.chance(500),
+            (Withheld::SomeParts, SimFrame::PackageBlob { .. }) => true,
             (Withheld::Fin, SimFrame::Fin { .. }) => true,
             _ => false,
         };

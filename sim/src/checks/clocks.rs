@@ -34,6 +34,13 @@ impl ClockCheck {
         }
     }
 
+    /// A process goes on that stood still: what it remembers is older by so much.
+    pub fn stood_still(&mut self, now: Nanos, node: usize) {
+        if let Some(disagreed) = self.disagreed.get_mut(node) {
+            *disagreed = now;
+        }
+    }
+
     /// What a node says of its clock.
     pub fn said(&self, now: Nanos, node: usize, event: &Event) -> CheckOutcome {
         let Event::Clock { offset_ns, grade, .. } = event else {

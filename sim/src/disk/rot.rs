@@ -45,6 +45,11 @@ impl Rotten {
         self.heights.contains_key(height)
     }
 
+    /// What of a height is rotten, if anything.
+    pub fn of(&self, height: Height) -> Option<Rot> {
+        self.heights.get(&height).map(|(rot, _)| *rot)
+    }
+
     pub fn vouch(&mut self, certificate: CommitCertificate) {
         self.vouched.insert(certificate.height, certificate);
     }

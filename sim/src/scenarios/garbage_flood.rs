@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ultramarine_net::bounds::UNJUDGED_PER_STREAM_MAX;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::network::{Fault, OfferKind};
+use ultramarine_types::network::Fault;
 use ultramarine_types::{Height, Nanos, Round, ValueKey};
 
 use super::{Scenario, wait};
@@ -36,6 +36,8 @@ pub const SCENARIO: Scenario = Scenario {
             ..RunConfig::quiet(seed)
         };
         config.chain.blobs_per_block_max = BLOBS;
+        // Nine copies of a block need a sixth of a second of this line, and the rounds ten times as much.
+        config.weather.bytes_per_ms = 1_000_000;
         config
     },
     script,
@@ -114,9 +116,7 @@ fn flood(world: &mut World, victim: usize, key: ValueKey) -> Result<BTreeSet<usi
             let begin = SimFrame::Begin {
                 stream,
                 init: Arc::clone(&value.init),
-                kind: OfferKind::Proposal,
-                certificate: None,
-                answers: None,
+                answers: false,
             };
             world.slip_in(flooder, victim, begin);
             for frame in SimFrame::lists(stream, &value.lists) {

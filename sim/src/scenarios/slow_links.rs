@@ -9,8 +9,10 @@ use crate::network::Weather;
 use crate::world::World;
 
 const BLOBS: u32 = 16;
-/// How long a block is under way to one node.
+/// How long a block is under way to all others, over its proposer's line.
 const TRANSFER_MS: u64 = 5_000;
+/// Copies of a block that its proposer sends.
+const COPIES: u64 = 3;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "slow-links",
@@ -20,7 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
             blobs_range: (BLOBS, BLOBS),
             target: 4,
             weather: Weather {
-                bytes_per_ms: u64::from(BLOBS) * BLOB_BYTES as u64 / TRANSFER_MS,
+                bytes_per_ms: COPIES * u64::from(BLOBS) * BLOB_BYTES as u64 / TRANSFER_MS,
                 ..Weather::CALM
             },
             ..RunConfig::quiet(seed)
@@ -40,11 +42,11 @@ fn script(world: &mut World) -> Result<(), String> {
         })?;
         took.push(world.now.since(began).0 / 1_000_000);
     }
-    // Each proposer that has nothing valid yet builds a block of its own. So a link may have another round's block
+    // Each proposer that has nothing valid yet builds a block of its own. So a line may have another round's block
     // before the one that is decided, and what is left of them when the next height begins.
     let most = 6 * TRANSFER_MS;
     // What is shown here is how heights are decided, not how a node that was left behind catches up on such links.
-    world.network.weather.bytes_per_ms = Weather::CALM.bytes_per_ms;
+    world.set_rate(Weather::CALM.bytes_per_ms);
     match took.iter().all(|took| *took <= most) {
         true => Ok(()),
         false => Err(format!(

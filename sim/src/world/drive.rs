@@ -7,9 +7,7 @@ use ultramarine_types::{Machine, Nanos};
 use super::{Event, World, WorldNotice};
 use crate::checks::forgetting;
 use crate::shown;
-
-/// More events than any run needs: beyond it something spins.
-const EVENTS_MAX: u64 = 6_000_000;
+use crate::wire::SimFrame;
 
 impl World {
     /// Takes one step; `false` when nothing is planned or an invariant is broken.
@@ -23,11 +21,16 @@ impl World {
         (self.now, self.happening) = (at, number);
         self.events += 1;
         self.notices.clear();
-        if self.events > EVENTS_MAX {
+        let most = self.config.events_max;
+        if self.events > most {
             self.checks
-                .note(at, 0, Err(("liveness", format!("{EVENTS_MAX} events and no end"))));
+                .note(at, 0, Err(("liveness", format!("{most} events and no end"))));
         }
-        self.happen(event);
+        match self.stands_still(&event) {
+            // It happens to the process when that goes on.
+            Some(until) => self.wait_for(until, event),
+            None => self.happen(event),
+        }
         true
     }
 
@@ -43,16 +46,73 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Frame { from, to, epoch, frame } => {
+            Event::Frame {
+                from,
+                to,
+                epoch,
+                bytes,
+                step,
+                frame,
+            } => {
                 if self.network.epoch(from, to) == Some(epoch) && self.nodes[to].is_running() {
-                    self.trace
-                        .line(self.now, format_args!("{from} > {to} {}", frame.describe()));
-                    self.receive(from, to, *frame);
+                    self.arrive(from, to, epoch, bytes, step, frame);
                 }
             }
-            Event::Later { from, life, to, frame } => {
+            Event::LineFree { node, life } => {
+                if self.lives(node, life) {
+                    self.nodes[node].uplink.looks_at = None;
+                    self.send_on(node);
+                }
+            }
+            Event::Read {
+                node,
+                peer,
+                epoch,
+                stream,
+                bytes,
+            } => {
+                if self.network.epoch(node, peer) == Some(epoch) {
+                    self.nodes[node].uplink.read(peer, Some(stream), bytes);
+                    self.send_on(node);
+                }
+            }
+            Event::Stopped {
+                node,
+                peer,
+                epoch,
+                stream,
+            } => {
+                if self.network.epoch(node, peer) == Some(epoch) {
+                    self.nodes[node].uplink.cut(peer, stream);
+                    self.send_on(node);
+                }
+            }
+            Event::Answer {
+                node,
+                peer,
+                epoch,
+                stream,
+                request,
+            } => {
+                if self.network.epoch(node, peer) == Some(epoch) {
+                    self.answer(node, peer, stream, &request);
+                }
+            }
+            Event::FullNodes { node, life } => {
+                if self.lives(node, life) {
+                    self.stream_to_full_nodes(node);
+                }
+            }
+            Event::Close { a, b, epoch } => {
+                if self.network.epoch(a, b) == Some(epoch) {
+                    self.count("closed-as-slow");
+                    self.reset(a, b);
+                }
+            }
+            Event::GoOn { node } => self.go_on(node),
+            Event::Kept { from, life, to, frame } => {
                 if self.lives(from, life) {
-                    self.put_on_wire(from, to, *frame);
+                    self.send_kept(from, to, &frame);
                 }
             }
             Event::StreamGone { node, life, stream } => {
@@ -134,6 +194,18 @@ impl World {
         }
     }
 
+    /// Plans an event again for a later moment.
+    fn wait_for(&mut self, until: Nanos, event: Event) {
+        let to = match &event {
+            Event::Frame { to, frame, .. } if matches!(**frame, SimFrame::Message(_)) => Some(*to),
+            _ => None,
+        };
+        let number = self.queue.plan(until, event);
+        if let Some(to) = to {
+            self.under_way[to].insert(number);
+        }
+    }
+
     pub(crate) fn lives(&self, node: usize, life: u32) -> bool {
         self.nodes[node].life == life && self.nodes[node].is_running()
     }
@@ -203,6 +275,7 @@ impl World {
                 Output::Stop(stop) => return self.stop(index, stop),
             }
         }
+        self.send_messages(index);
         self.check_memory(index);
         self.plan_wake(index);
     }
@@ -211,7 +284,9 @@ impl World {
     fn check_memory(&mut self, index: usize) {
         let node = &self.nodes[index];
         let Some(core) = &node.core else { return };
-        core.check_whole();
+        if self.config.checks_whole {
+            core.check_whole();
+        }
         let forgotten = forgetting::checked(core.head(), core.lowest_value(), node.join.lowest_value());
         let held = self.checks.bounds.core_held(core, self.config.validators);
         self.note(index, forgotten);

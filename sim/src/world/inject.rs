@@ -139,6 +139,14 @@ impl World {
                 self.nodes[one].lanes_lie_until = self.now + span;
                 false
             }
+            FaultKind::Pause => {
+                let runs = self.nodes[one].is_running() && self.now >= self.nodes[one].stands_until;
+                if runs {
+                    let span = self.pause_dice.millis(1_000, 30_000);
+                    self.stand_still(one, span);
+                }
+                runs
+            }
             FaultKind::ClockStop => {
                 let now = self.now;
                 self.nodes[one].clock.stop(now);

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 
 use ultramarine_core::io::Input;
 use ultramarine_core::{Core, CoreConfig};
-use ultramarine_net::Attestation;
-use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
+use ultramarine_net::{Attestation, Budgets, PeerOrigin, Site};
 use ultramarine_types::network::{NetEvent, SyncEnd};
 use ultramarine_types::{Address, Hash, Nanos, Outbox};
 
-use super::{Event, World};
+use super::{Event, Node, World};
 use crate::block;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
+use crate::uplink::Uplink;
 use crate::wire::StreamId;
 
 impl World {
@@ -81,11 +82,19 @@ impl World {
         node.syncs.clear();
         node.offers.clear();
         node.sees.clear();
+        node.uplink = Uplink::new(self.config.rates(index).out);
+        node.line_in_free_at = Nanos::ZERO;
+        node.reads_from.clear();
+        node.budgets = Budgets::default();
+        node.later.clear();
+        node.to_full_nodes.clear();
+        node.stands_until = Nanos::ZERO;
         node.verified_through = 0;
         node.fuse = None;
         node.disk.crash();
         for other in 0..self.nodes.len() {
             if other != index && self.network.disconnect(index, other) {
+                self.nodes[other].uplink.hang_up(index);
                 // A killed process says no goodbye: its peers notice after a while.
                 let life = self.nodes[other].life;
                 let at = self.now + self.dice.millis(1, 3000);
@@ -137,6 +146,9 @@ impl World {
     /// Two nodes will try to connect.
     pub(crate) fn dial(&mut self, a: usize, b: usize, low_ms: u64, high_ms: u64) {
         let pair = (a.min(b), a.max(b));
+        if self.network.lines.is_missing(a, b) {
+            return;
+        }
         if self.dialing.insert(pair) {
             let at = self.now + self.dice.millis(low_ms, high_ms);
             self.queue.plan(at, Event::Connect { a: pair.0, b: pair.1 });
@@ -149,12 +161,13 @@ impl World {
             return;
         }
         let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
-        if cut || !self.nodes[a].is_running() || !self.nodes[b].is_running() {
+        let answers = |node: &Node| node.is_running() && self.now >= node.stands_until;
+        if cut || !answers(&self.nodes[a]) || !answers(&self.nodes[b]) {
             return self.dial(a, b, 200, 800);
         }
         // A node that had not noticed the end of the old connection does so now.
         for (node, peer) in [(a, b), (b, a)] {
-            if self.nodes[node].sees.contains(&peer) {
+            if self.nodes[node].sees.contains_key(&peer) {
                 self.peer_lost(node, peer);
             }
         }
@@ -165,12 +178,16 @@ impl World {
             return self.dial(a, b, 200, 800);
         };
         self.network.connect(a, b);
+        self.nodes[a].uplink.connect(b, at_b.is_some());
+        self.nodes[b].uplink.connect(a, at_a.is_some());
         self.trace.line(self.now, format_args!("{a} = {b} connected"));
         for (node, peer, validator) in [(a, b, at_a), (b, a, at_b)] {
             if !self.nodes[node].is_running() {
                 continue;
             }
-            self.nodes[node].sees.insert(peer);
+            let origin = validator.map_or(PeerOrigin::Site(self.site_of(peer)), PeerOrigin::Validator);
+            self.nodes[node].sees.insert(peer, origin);
+            self.nodes[node].reads_from.remove(&peer);
             let event = NetEvent::PeerUp {
                 peer: self.nodes[peer].peer,
                 validator,
@@ -220,21 +237,29 @@ impl World {
     /// A connection is reset: both sides notice at once.
     pub fn reset(&mut self, a: usize, b: usize) {
         if self.network.disconnect(a, b) {
-            self.peer_lost(a, b);
-            self.peer_lost(b, a);
+            for (node, peer) in [(a, b), (b, a)] {
+                self.nodes[node].uplink.hang_up(peer);
+                if self.now >= self.nodes[node].stands_until {
+                    self.peer_lost(node, peer);
+                } else {
+                    let life = self.nodes[node].life;
+                    self.queue.plan(self.now, Event::PeerLost { node, life, peer });
+                }
+            }
         }
         self.dial(a, b, 20, 400);
     }
 
     pub(crate) fn idle(&mut self, a: usize, b: usize, epoch: u64) {
         let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
-        if cut && self.network.epoch(a, b) == Some(epoch) {
+        let stands = [a, b].iter().any(|node| self.now < self.nodes[*node].stands_until);
+        if (cut || stands) && self.network.epoch(a, b) == Some(epoch) {
             self.reset(a, b);
         }
     }
 
     pub(crate) fn peer_lost(&mut self, index: usize, peer: usize) {
-        if !self.nodes[index].sees.remove(&peer) {
+        if self.nodes[index].sees.remove(&peer).is_none() {
             return;
         }
         self.trace.line(self.now, format_args!("{index} loses {peer}"));
@@ -266,6 +291,49 @@ impl World {
             );
         }
         self.feed(index, Input::Net(NetEvent::PeerDown { peer: name }));
+    }
+
+    /// Where a full node stands: each has an address of its own, and all strangers have one.
+    fn site_of(&self, node: usize) -> Site {
+        let last = match self.nodes[node].is_honest() {
+            true => 1 + node as u32,
+            false => 0,
+        };
+        Site::of(std::net::Ipv4Addr::from(0x0a00_0000 | last).into())
+    }
+
+    /// A process stands still for a while: its disk, its client and its peers go on.
+    pub fn stand_still(&mut self, index: usize, span: Nanos) {
+        self.trace.line(
+            self.now,
+            format_args!("{index} stands still for {} ms", span.0 / 1_000_000),
+        );
+        let until = self.now + span;
+        self.nodes[index].stands_until = until;
+        self.queue.plan(until, Event::GoOn { node: index });
+        // A peer that hears nothing for so long takes the connection for dead.
+        let idle = Nanos(bounds::IDLE.as_nanos() as u64);
+        for other in 0..self.nodes.len() {
+            if let Some(epoch) = self.network.epoch(index, other).filter(|_| other != index) {
+                let (a, b) = (index, other);
+                self.queue.plan(self.now + idle, Event::Idle { a, b, epoch });
+            }
+        }
+    }
+
+    /// The process goes on: what has happened meanwhile happens to it now, in order.
+    pub(crate) fn go_on(&mut self, index: usize) {
+        if self.now >= self.nodes[index].stands_until {
+            self.trace.line(self.now, format_args!("{index} goes on"));
+            self.checks.clocks.stood_still(self.now, index);
+        }
+    }
+
+    /// Until when an event waits, because the process that it happens to stands still.
+    pub(crate) fn stands_still(&self, event: &Event) -> Option<Nanos> {
+        let node = event.happens_to()?;
+        let until = self.nodes[node].stands_until;
+        (self.now < until).then_some(until)
     }
 
     fn core_config(&self, index: usize) -> CoreConfig {

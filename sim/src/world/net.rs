@@ -1,14 +1,19 @@
 //! This file knows the network tile of a node: commands of the core become frames, frames become events, and parts go
 //! through the real join.
 
+mod answer;
 mod join;
+mod line;
 mod send;
+mod serve;
 
 use std::sync::Arc;
 
 use ultramarine_core::io::Input;
+use ultramarine_net::message::{PartsRequest, ValueRequest};
+use ultramarine_net::reply::PeerRequest;
 use ultramarine_net::streaming::Input as JoinInput;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, SyncEnd};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, SyncEnd};
 use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, Sync, World, WorldNotice};
@@ -89,13 +94,16 @@ impl World {
         if self.happening <= self.nodes[index].verified_through {
             return;
         }
-        let under_way = self.queue.planned().filter_map(|(number, event)| match event {
-            Event::Frame { to, frame, .. } if *to == index => match &**frame {
+        let queue = &self.queue;
+        let planned = |number: u64| match queue.get(number)? {
+            Event::Frame { frame, .. } => match &**frame {
                 SimFrame::Message(message) => Some((number, message)),
                 _ => None,
             },
             _ => None,
-        });
+        };
+        self.under_way[index].retain(|number| queue.get(*number).is_some());
+        let under_way = self.under_way[index].iter().filter_map(|number| planned(*number));
         let burst: Vec<_> = std::iter::once((self.happening, message))
             .chain(under_way)
             .take(BURST_MESSAGES)
@@ -107,10 +115,20 @@ impl World {
         }
     }
 
-    /// A frame arrives at a running node.
-    pub(crate) fn receive(&mut self, from: usize, index: usize, frame: SimFrame) {
+    /// A frame that has arrived at a running node is read.
+    pub(super) fn receive(&mut self, from: usize, index: usize, frame: SimFrame, bytes: usize) {
         let peer = self.nodes[from].peer;
         self.as_adversary(index, from, |adversary, means| adversary.incoming(means, from, &frame));
+        if !matches!(
+            frame,
+            SimFrame::List { .. }
+                | SimFrame::Chunk { .. }
+                | SimFrame::Blob { .. }
+                | SimFrame::Fin { .. }
+                | SimFrame::PackageBlob { .. }
+        ) {
+            self.has_read(from, index, frame.stream(), bytes);
+        }
         match frame {
             SimFrame::Message(message) => {
                 if self.config.bursts {
@@ -119,43 +137,40 @@ impl World {
                 self.feed(index, Input::Net(NetEvent::Message { peer, message }));
             }
             SimFrame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
-            SimFrame::Begin {
+            SimFrame::Begin { stream, init, answers } => self.begin(from, index, stream, init, answers),
+            SimFrame::List { .. }
+            | SimFrame::Blob { .. }
+            | SimFrame::Chunk { .. }
+            | SimFrame::Fin { .. }
+            | SimFrame::PackageBlob { .. } => self.part(from, index, frame, bytes),
+            SimFrame::Gone { stream } | SimFrame::NotHeld { stream } => self.stream_gone(index, stream),
+            SimFrame::PartsRequest { stream, key, missing } => {
+                let request = PeerRequest::Parts(PartsRequest { key, missing });
+                self.serve(index, from, stream, request);
+            }
+            SimFrame::SyncRequest { stream, height, want } => {
+                let request = PeerRequest::Value(ValueRequest { height, want });
+                self.serve(index, from, stream, request);
+            }
+            SimFrame::SyncAnswer { stream, response } => self.sync_answer(from, index, stream, response),
+            SimFrame::Package {
                 stream,
-                init,
-                kind,
                 certificate,
-                answers,
-            } => {
-                self.begin(from, index, stream, init, kind, certificate, answers);
-            }
-            SimFrame::List { .. } | SimFrame::Blob { .. } | SimFrame::Chunk { .. } | SimFrame::Fin { .. } => {
-                self.part(from, index, frame)
-            }
-            SimFrame::Gone { stream } => self.stream_gone(index, stream),
-            SimFrame::PartsRequest { stream, key, missing } => match self.nodes[index].disk.value(&key) {
-                Ok(assembly) => {
-                    self.stream_out(
-                        index,
-                        from,
-                        &assembly,
-                        stream,
-                        OfferKind::Proposal,
-                        None,
-                        true,
-                        missing.as_ref(),
-                    );
-                }
-                Err(_) => self.send(index, from, SimFrame::Gone { stream }),
-            },
-            SimFrame::SyncRequest {
-                stream,
-                height,
-                want,
-                blobs,
-            } => self.serve(index, from, stream, height, want, blobs),
-            SimFrame::SyncAnswer { stream, end } => {
-                if let Some(Sync { height, .. }) = self.nodes[index].syncs.remove(&stream) {
-                    self.feed(index, Input::Net(NetEvent::SyncEnded { peer, height, end }));
+                bytes,
+            } => self.package(from, index, stream, certificate, &bytes),
+            SimFrame::Unreadable { stream, what } => {
+                self.trace
+                    .line(self.now, format_args!("{index} cannot read {from}: {what}"));
+                match stream {
+                    Some(stream) if self.nodes[index].syncs.contains_key(&stream) => self.unusable(index, stream),
+                    Some(stream) => {
+                        self.charge(index, &peer, Fault::Protocol);
+                        self.stream_gone(index, stream);
+                    }
+                    None => {
+                        self.charge(index, &peer, Fault::Protocol);
+                        self.close(index, from);
+                    }
                 }
             }
         }
@@ -187,6 +202,7 @@ impl World {
     pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId) {
         if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
             let peer = self.nodes[peer].peer;
+            self.charge(index, &peer, Fault::Withheld);
             self.feed(
                 index,
                 Input::Net(NetEvent::SyncEnded {

@@ -5,7 +5,7 @@ use ultramarine_core::log::LogRecord;
 use ultramarine_types::Evidence;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
-use super::{Event, World};
+use super::{Event, World, WorldNotice};
 use crate::checks::{CheckOutcome, storage};
 
 impl World {
@@ -129,6 +129,10 @@ impl World {
             }
             if let StoreReply::Committed { height } = &reply {
                 self.checks.agreement.acknowledge(index, *height);
+            }
+            if let StoreReply::Stored { key, .. } = &reply {
+                let key = *key;
+                self.notices.push(WorldNotice::Stored { node: index, key });
             }
             self.trace
                 .line(self.now, format_args!("{index} stored {}", answer(&reply)));

@@ -7,7 +7,8 @@ use ultramarine_kzg_pipeline::ticket::Ticket;
 use ultramarine_types::verify::{Refutation, ValueOutcome, Verdict, VerifyRequest};
 use ultramarine_types::{Machine, Nanos, Outbox, ValueKey};
 
-use super::{Event, World};
+use super::World;
+use super::event::{Answer as Input, Done, Event};
 use crate::blobs;
 
 /// Lanes of one node.
@@ -21,15 +22,7 @@ const TURN: Nanos = Nanos::from_millis(16);
 
 /// An opened claim is whether it holds, and a sum is whether all of them do.
 pub(crate) type Foreman = foreman::Foreman<bool, bool>;
-type Input = foreman::Input<bool, bool>;
 type Output = foreman::Output<bool, bool>;
-
-/// What a task gave: verdicts about parts for whoever asked, and the answer for the foreman.
-#[derive(Debug)]
-pub(crate) struct Done {
-    verdicts: Vec<Verdict>,
-    answer: Input,
-}
 
 impl World {
     pub(crate) fn start_lanes(&mut self, index: usize) {

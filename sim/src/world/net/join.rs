@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ultramarine_net::streaming::{Begin, Brings, CheckedInit, Input as JoinInput, Output as JoinOutput};
-use ultramarine_types::network::{Fault, NetEvent, OfferId, OfferKind, SyncEnd, SyncWant};
+use ultramarine_types::network::{Fault, OfferId};
 use ultramarine_types::storage::StoreRequest;
-use ultramarine_types::{CommitCertificate, Height, Init, Machine, Nanos, Outbox, ValueKey};
+use ultramarine_types::{Init, Machine, Nanos, Outbox};
 
 use crate::wire::{SimFrame, StreamId};
-use crate::world::{Event, Incoming, World, WorldNotice};
+use crate::world::{Event, World, WorldNotice};
 
 impl World {
     pub(crate) fn join_wake(&mut self, index: usize) {
@@ -17,7 +17,9 @@ impl World {
         let mut out = Outbox::new();
         let now = node.clock.local(self.now);
         node.join.wake(now, &mut out);
-        node.join.check_whole();
+        if self.config.checks_whole {
+            node.join.check_whole();
+        }
         self.join_outputs(index, out);
     }
 
@@ -27,115 +29,56 @@ impl World {
         let mut out = Outbox::new();
         let now = node.clock.local(self.now);
         node.join.handle(now, input, &mut out);
-        node.join.check_whole();
+        if self.config.checks_whole {
+            node.join.check_whole();
+        }
         self.join_outputs(index, out);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one frame")]
-    pub(super) fn begin(
-        &mut self,
-        from: usize,
-        index: usize,
-        stream: StreamId,
-        init: Arc<Init>,
-        kind: OfferKind,
-        certificate: Option<CommitCertificate>,
-        answers: Option<StreamId>,
-    ) {
+    /// An `Init` begins a stream of parts: a value's that nobody asked for, or an answer's.
+    pub(super) fn begin(&mut self, from: usize, index: usize, stream: StreamId, init: Arc<Init>, answers: bool) {
+        let known = self.nodes[index].streams.get(&stream);
+        // An answer to a request that was given up, or a name that is in use.
+        if answers != known.is_some_and(|it| !it.is_unpaid) {
+            return;
+        }
         let peer = self.nodes[from].peer;
-        let checked = CheckedInit::check(Arc::unwrap_or_clone(init), &self.chain);
-        let asked = match (kind, &certificate) {
-            (OfferKind::Proposal, None) => None,
-            (OfferKind::Full | OfferKind::MetadataOnly, Some(_)) => match self.nodes[index].syncs.remove(&stream) {
-                Some(sync) if sync.peer == from => Some(sync),
-                // Too late, or never asked for.
-                _ => return,
-            },
-            _ => return self.charge(index, &peer, Fault::Protocol),
-        };
-        let init = match checked {
+        let init = match CheckedInit::check(Arc::unwrap_or_clone(init), &self.chain) {
             Ok(init) => init,
             Err(_) => {
-                self.charge(
-                    index,
-                    &peer,
-                    if asked.is_some() {
-                        Fault::Package
-                    } else {
-                        Fault::Protocol
-                    },
-                );
-                return self.unusable(index, peer, asked.map(|sync| sync.height));
+                self.charge(index, &peer, Fault::Protocol);
+                return self.stream_gone(index, stream);
             }
         };
-        // What comes of a height whose blobs are not wanted is taken as a package without them.
-        let kind = match &asked {
-            Some(sync) if sync.want == SyncWant::Payload => OfferKind::MetadataOnly,
-            _ => kind,
+        let incoming = self.nodes[index].streams.entry(stream).or_default();
+        (incoming.peer, incoming.is_unpaid) = (from, false);
+        let begin = Begin {
+            stream: OfferId(stream.0),
+            peer,
+            init,
+            brings: Brings::Proposal,
         };
-        let (asked, blobs) = asked.map(|sync| (sync.height, sync.blobs)).unzip();
-        let brings = match (kind, certificate) {
-            (OfferKind::Full, Some(certificate)) => Brings::Full {
-                certificate,
-                blobs: blobs.flatten(),
-            },
-            (OfferKind::MetadataOnly, Some(certificate)) => Brings::MetadataOnly(certificate),
-            _ => Brings::Proposal,
-        };
-        if let (Some(height), Brings::Full { certificate, .. } | Brings::MetadataOnly(certificate)) = (asked, &brings) {
-            let key = ValueKey {
-                height: certificate.height,
-                id: certificate.value_id,
-            };
-            if init.key() != key || key.height != height {
-                self.charge(index, &peer, Fault::Package);
-                return self.unusable(index, peer, asked);
-            }
-        }
-        let known = self.nodes[index].streams.contains_key(&stream);
-        // An answer to a request that was given up, or a name that is in use.
-        if asked.is_none() && answers.is_some() != known {
-            return;
-        }
-        self.nodes[index].streams.insert(
-            stream,
-            Incoming {
-                peer: from,
-                ..Incoming::default()
-            },
-        );
-        self.join_input(
-            index,
-            JoinInput::Begin(Begin {
-                stream: OfferId(stream.0),
-                peer,
-                init,
-                brings,
-            }),
-        );
+        self.join_input(index, JoinInput::Begin(begin));
     }
 
-    fn unusable(&mut self, index: usize, peer: ultramarine_types::PeerId, asked: Option<Height>) {
-        if let Some(height) = asked {
-            self.tell(
-                index,
-                NetEvent::SyncEnded {
-                    peer,
-                    height,
-                    end: SyncEnd::Unusable,
-                },
-            );
-        }
-    }
-
-    pub(super) fn part(&mut self, from: usize, index: usize, frame: SimFrame) {
+    pub(super) fn part(&mut self, from: usize, index: usize, frame: SimFrame, bytes: usize) {
         let Some(stream) = frame.stream() else { return };
-        let Some(incoming) = self.nodes[index].streams.get_mut(&stream) else {
-            return;
+        let Some(incoming) = self.nodes[index]
+            .streams
+            .get_mut(&stream)
+            .filter(|incoming| incoming.peer == from)
+        else {
+            // Nobody reads the stream any more.
+            return self.has_read(from, index, Some(stream), bytes);
         };
-        if incoming.peer != from {
-            return;
-        }
+        let frame = match frame {
+            // What comes behind a package has no number.
+            SimFrame::PackageBlob { stream, bytes } => match incoming.follow.pop_front() {
+                Some(index) => SimFrame::Blob { stream, index, bytes },
+                None => return,
+            },
+            frame => frame,
+        };
         if let SimFrame::Blob { index: position, .. } = &frame {
             self.notices.push(WorldNotice::Blob {
                 from,
@@ -143,18 +86,24 @@ impl World {
                 index: *position,
             });
         }
-        incoming.waiting.push_back(frame);
+        let is_last_of_package =
+            matches!(frame, SimFrame::Blob { .. }) && incoming.is_package && incoming.follow.is_empty();
+        incoming.waiting.push_back((frame, bytes));
+        if is_last_of_package {
+            incoming.waiting.push_back((SimFrame::Fin { stream }, 0));
+        }
         self.read_on(index, stream);
     }
 
     /// Reads what has arrived of a stream, as far as the join wants it.
-    fn read_on(&mut self, index: usize, stream: StreamId) {
-        while let Some(frame) = self.nodes[index]
+    pub(super) fn read_on(&mut self, index: usize, stream: StreamId) {
+        while let Some((from, (frame, bytes))) = self.nodes[index]
             .streams
             .get_mut(&stream)
             .filter(|it| it.started && !it.paused)
-            .and_then(|it| it.waiting.pop_front())
+            .and_then(|it| Some((it.peer, it.waiting.pop_front()?)))
         {
+            self.has_read(from, index, Some(stream), bytes);
             self.read(index, frame);
         }
     }
@@ -177,7 +126,7 @@ impl World {
                 blob: bytes,
             },
             SimFrame::Fin { stream } => {
-                self.nodes[index].streams.remove(&stream);
+                self.forget_stream(index, stream);
                 JoinInput::Fin {
                     stream: OfferId(stream.0),
                 }
@@ -217,7 +166,7 @@ impl World {
                 JoinOutput::Stop { stream, why } => {
                     self.trace
                         .line(self.now, format_args!("{index} stops stream {} {why:?}", stream.0));
-                    self.nodes[index].streams.remove(&StreamId(stream.0));
+                    self.stop_reading(index, StreamId(stream.0));
                 }
                 JoinOutput::Verify(request) => self.verify(index, request),
                 JoinOutput::Request {

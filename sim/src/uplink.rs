@@ -1,0 +1,414 @@
+//! This file knows what waits at a node to be sent, and what goes out next.
+//!
+//! ```text
+//!   messages ─▶ Queue of each peer ─┐ small: behind a burst of each connection that is busy
+//!   requests ───────────────────────┤
+//!   value streams, answers ─────────┴─▶ connections in turn, in each the streams of highest priority in turn ─▶ rate
+//! ```
+//!
+//! As in the real net: messages wait in its [`Queue`] while the peer reads nothing, on one connection they go before
+//! all bytes of values, answers go behind proposals, and nobody sends more unread bytes than the peer's windows allow.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use ultramarine_net::bounds::{FULL_NODE_WINDOW_BYTES, STREAM_WINDOW_BYTES, VALIDATOR_WINDOW_BYTES};
+use ultramarine_net::{Bulk, Queue, TooSlow};
+use ultramarine_types::{Height, Nanos};
+
+use crate::wire::{Packet, Place, StreamId};
+
+/// What the kernel is handed at one time: ten datagrams. A small frame waits for so much of each busy connection.
+const BURST_BYTES: u64 = 10 * DATAGRAM_BYTES;
+/// What a path of the internet carries at least, by QUIC's own probing.
+const DATAGRAM_BYTES: u64 = 1452;
+/// Headers of one datagram: IPv6, UDP, QUIC, the authentication tag, and a frame's head.
+const DATAGRAM_HEAD_BYTES: u64 = 40 + 8 + 12 + 16 + 8;
+
+/// Which streams of one connection go first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Priority {
+    /// Answers to requests.
+    Answer,
+    /// Values that are streamed unasked.
+    Value,
+}
+
+/// What leaves, when its last byte has left.
+#[derive(Debug)]
+pub struct Departure {
+    pub to: usize,
+    pub packet: Packet,
+    pub at: Nanos,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    stream: StreamId,
+    priority: Priority,
+    packets: VecDeque<Packet>,
+    unread_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// Messages that the peer's window has no room for yet.
+    queue: Queue,
+    streams: VecDeque<Outgoing>,
+    /// Value streams, of which the oldest give way.
+    values: Bulk<StreamId>,
+    /// Bytes sent and not read.
+    unread_bytes: u64,
+    window_bytes: u64,
+    /// Whether it is in line.
+    in_turn: bool,
+}
+
+/// All that one node sends.
+#[derive(Debug)]
+pub struct Uplink {
+    bytes_per_ms: u64,
+    connections: BTreeMap<usize, Connection>,
+    /// Peers with messages that may go.
+    talks: BTreeSet<usize>,
+    /// Connections with something to send, next first.
+    turn: VecDeque<usize>,
+    /// When the line is free for the next bytes of values.
+    free_at: Nanos,
+    /// When it is for the next small frame.
+    small_free_at: Nanos,
+    /// When it is looked at again.
+    pub looks_at: Option<Nanos>,
+}
+
+/// Bytes that a frame takes on the line.
+fn line_bytes(bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    bytes + bytes.div_ceil(DATAGRAM_BYTES - DATAGRAM_HEAD_BYTES) * DATAGRAM_HEAD_BYTES
+}
+
+/// How long bytes take at a rate.
+pub fn transfer(bytes: usize, bytes_per_ms: u64) -> Nanos {
+    Nanos(line_bytes(bytes) * 1_000_000 / bytes_per_ms)
+}
+
+impl Uplink {
+    pub fn new(bytes_per_ms: u64) -> Self {
+        Self {
+            bytes_per_ms,
+            connections: BTreeMap::new(),
+            talks: BTreeSet::new(),
+            turn: VecDeque::new(),
+            free_at: Nanos::ZERO,
+            small_free_at: Nanos::ZERO,
+            looks_at: None,
+        }
+    }
+
+    /// What leaves from here on leaves at another rate.
+    pub fn set_rate(&mut self, bytes_per_ms: u64) {
+        self.bytes_per_ms = bytes_per_ms;
+    }
+
+    /// A connection stands. `is_validator`: the peer takes this node for a validator's, and gives it a larger window.
+    pub fn connect(&mut self, peer: usize, is_validator: bool) {
+        let window = match is_validator {
+            true => VALIDATOR_WINDOW_BYTES,
+            false => FULL_NODE_WINDOW_BYTES,
+        };
+        self.hang_up(peer);
+        self.connections.insert(
+            peer,
+            Connection {
+                queue: Queue::default(),
+                streams: VecDeque::new(),
+                values: Bulk::default(),
+                unread_bytes: 0,
+                window_bytes: u64::from(window),
+                in_turn: false,
+            },
+        );
+    }
+
+    /// A connection is gone, with all that waited for it.
+    pub fn hang_up(&mut self, peer: usize) {
+        self.connections.remove(&peer);
+        self.talks.remove(&peer);
+        self.turn.retain(|other| *other != peer);
+    }
+
+    /// Queues a consensus message, as the real net does.
+    pub fn message(&mut self, peer: usize, height: Height, frame: Bytes) -> Result<(), TooSlow> {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return Ok(());
+        };
+        self.talks.insert(peer);
+        connection.queue.push(height, frame)
+    }
+
+    /// Queues a status, in place of one that was not sent yet.
+    pub fn status(&mut self, peer: usize, frame: Bytes) {
+        if let Some(connection) = self.connections.get_mut(&peer) {
+            self.talks.insert(peer);
+            connection.queue.push_status(frame);
+        }
+    }
+
+    /// The next message to any peer whose window has room for it.
+    pub fn next_message(&mut self, now: Nanos) -> Option<Departure> {
+        while let Some(to) = self.talks.first().copied() {
+            let connection = self.connections.get_mut(&to);
+            let open = connection.filter(|it| it.unread_bytes < it.window_bytes);
+            let frame = open.and_then(|it| Some((it.queue.pop()?, it)));
+            let Some((frame, connection)) = frame else {
+                // It goes on when the peer has read.
+                self.talks.remove(&to);
+                continue;
+            };
+            connection.unread_bytes += frame.len() as u64;
+            let packet = Packet {
+                place: Place::Control,
+                pieces: vec![frame],
+            };
+            let at = self.small(now, packet.bytes());
+            return Some(Departure { to, packet, at });
+        }
+        None
+    }
+
+    /// When a small frame has left that is sent now.
+    pub fn small(&mut self, now: Nanos, bytes: usize) -> Nanos {
+        let own = transfer(bytes, self.bytes_per_ms);
+        let busy = if self.free_at > now {
+            // The line takes it between two bursts, and the bytes of values wait as long.
+            self.free_at = self.free_at + own;
+            self.turn.len().max(1) as u64
+        } else {
+            0
+        };
+        self.small_free_at = self.small_free_at.max(now) + own;
+        self.small_free_at + Nanos(busy * BURST_BYTES * 1_000_000 / self.bytes_per_ms)
+    }
+
+    /// Begins a stream of a value to a peer that has not asked. The streams that give way to it are returned.
+    pub fn value(&mut self, peer: usize, stream: StreamId, packets: Vec<Packet>, bytes_max: u64) -> Vec<StreamId> {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let bytes = packets.iter().map(|packet| packet.bytes() as u64).sum();
+        let streams = &connection.streams;
+        let is_done = |known: &StreamId| streams.iter().all(|it| it.stream != *known);
+        let gone = connection.values.add(stream, bytes, bytes_max, is_done);
+        for stream in &gone {
+            self.cut(peer, *stream);
+        }
+        self.stream(peer, stream, packets, Priority::Value);
+        gone
+    }
+
+    /// Adds packets to a stream, and begins it if there is none.
+    pub fn stream(&mut self, peer: usize, stream: StreamId, packets: Vec<Packet>, priority: Priority) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        match connection.streams.iter_mut().find(|it| it.stream == stream) {
+            Some(known) => known.packets.extend(packets),
+            None => connection.streams.push_back(Outgoing {
+                stream,
+                priority,
+                packets: packets.into(),
+                unread_bytes: 0,
+            }),
+        }
+        self.line_up(peer);
+    }
+
+    /// Sends nothing more of a stream.
+    pub fn cut(&mut self, peer: usize, stream: StreamId) {
+        if let Some(connection) = self.connections.get_mut(&peer) {
+            connection.streams.retain(|it| it.stream != stream);
+        }
+    }
+
+    /// Whether a stream has bytes that have not left.
+    pub fn is_sending(&self, peer: usize, stream: StreamId) -> bool {
+        let connection = self.connections.get(&peer);
+        connection.is_some_and(|it| it.streams.iter().any(|it| it.stream == stream))
+    }
+
+    /// The peer has read so many bytes of a connection, and of a stream.
+    pub fn read(&mut self, peer: usize, stream: Option<StreamId>, bytes: u64) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
+        if connection.queue.has_news() {
+            self.talks.insert(peer);
+        }
+        if let Some(known) = connection.streams.iter_mut().find(|it| Some(it.stream) == stream) {
+            known.unread_bytes = known.unread_bytes.saturating_sub(bytes);
+        }
+        self.line_up(peer);
+    }
+
+    /// The next frame of a value or answer, once the line is free.
+    pub fn next(&mut self, now: Nanos) -> Option<Departure> {
+        if self.free_at > now {
+            return None;
+        }
+        while let Some(peer) = self.turn.pop_front() {
+            let Some(connection) = self.connections.get_mut(&peer) else {
+                continue;
+            };
+            connection.in_turn = false;
+            if let Some(packet) = connection.next() {
+                self.free_at = now + transfer(packet.bytes(), self.bytes_per_ms);
+                self.line_up(peer);
+                let at = self.free_at;
+                return Some(Departure { to: peer, packet, at });
+            }
+        }
+        None
+    }
+
+    /// When to look again, if something may be sent then.
+    pub fn busy_until(&self) -> Option<Nanos> {
+        (!self.turn.is_empty()).then_some(self.free_at)
+    }
+
+    fn line_up(&mut self, peer: usize) {
+        if let Some(connection) = self.connections.get_mut(&peer)
+            && !connection.in_turn
+            && connection.may_send().is_some()
+        {
+            connection.in_turn = true;
+            self.turn.push_back(peer);
+        }
+    }
+}
+
+impl Connection {
+    /// The stream whose turn it is.
+    fn may_send(&self) -> Option<usize> {
+        let fits = |it: &Outgoing| {
+            let bytes = it.packets.front()?.bytes() as u64;
+            // A frame larger than a window goes piece by piece, as the peer reads it.
+            let in_stream = it.unread_bytes == 0 || it.unread_bytes + bytes <= u64::from(STREAM_WINDOW_BYTES);
+            let in_all = self.unread_bytes == 0 || self.unread_bytes + bytes <= self.window_bytes;
+            (in_stream && in_all).then_some(it.priority)
+        };
+        let positions = self.streams.iter().enumerate();
+        let open = positions.filter_map(|(position, it)| Some((fits(it)?, position)));
+        let best = open.max_by_key(|(priority, position)| (*priority, std::cmp::Reverse(*position)));
+        best.map(|(_, position)| position)
+    }
+
+    fn next(&mut self) -> Option<Packet> {
+        let position = self.may_send()?;
+        let mut stream = self.streams.remove(position)?;
+        let packet = stream.packets.pop_front()?;
+        let bytes = packet.bytes() as u64;
+        stream.unread_bytes += bytes;
+        self.unread_bytes += bytes;
+        if !stream.packets.is_empty() {
+            self.streams.push_back(stream);
+        }
+        Some(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u64 = 12_500;
+
+    fn uplink(peers: usize) -> Uplink {
+        let mut uplink = Uplink::new(RATE);
+        for peer in 0..peers {
+            uplink.connect(peer, true);
+        }
+        uplink
+    }
+
+    fn packets(stream: u64, count: usize, bytes: usize) -> Vec<Packet> {
+        let piece = Bytes::from(vec![0; bytes]);
+        let place = Place::Value(StreamId(stream));
+        let packet = || Packet {
+            place,
+            pieces: vec![piece.clone()],
+        };
+        std::iter::repeat_with(packet).take(count).collect()
+    }
+
+    /// Sends all that may be sent; when the last of it has left, and to whom each frame went.
+    fn drain(uplink: &mut Uplink) -> (Nanos, Vec<usize>) {
+        let (mut now, mut to) = (Nanos::ZERO, Vec::new());
+        loop {
+            match uplink.next(now) {
+                Some(departure) => {
+                    now = departure.at;
+                    to.push(departure.to);
+                }
+                None => return (now, to),
+            }
+        }
+    }
+
+    #[test]
+    fn who_sends_to_all_pays_for_all_and_peers_have_turns() {
+        let mut uplink = uplink(9);
+        for peer in 0..9 {
+            uplink.value(peer, StreamId(peer as u64), packets(peer as u64, 4, 131_072), u64::MAX);
+        }
+        let (end, to) = drain(&mut uplink);
+        assert_eq!(to.len(), 36);
+        assert_eq!(&to[..9], [0, 1, 2, 3, 4, 5, 6, 7, 8], "each has a turn");
+        let bare = 36 * 131_072 * 1_000_000 / RATE;
+        assert!(
+            end.0 > bare && end.0 < bare * 108 / 100,
+            "{end:?} for {bare} ns of bytes"
+        );
+    }
+
+    #[test]
+    fn answers_go_behind_values_on_one_connection_and_messages_before_both() {
+        let mut uplink = uplink(1);
+        uplink.stream(0, StreamId(1), packets(1, 2, 100_000), Priority::Answer);
+        uplink.stream(0, StreamId(2), packets(2, 2, 100_000), Priority::Value);
+        let mut places = Vec::new();
+        let mut now = Nanos::ZERO;
+        while let Some(departure) = uplink.next(now) {
+            now = departure.at;
+            places.push(departure.packet.place);
+            if places.len() == 1 {
+                uplink
+                    .message(0, Height(1), Bytes::from_static(&[1; 300]))
+                    .expect("room");
+                let message = uplink.next_message(Nanos::ZERO).expect("it may go");
+                assert!(message.at < now, "it does not wait for a frame");
+                assert!(message.at > transfer(300, RATE), "but for a burst");
+                now = uplink.busy_until().expect("more waits");
+            }
+        }
+        let [values, answers] = [2, 1].map(|stream| Place::Value(StreamId(stream)));
+        assert_eq!(places, [values, values, answers, answers]);
+    }
+
+    #[test]
+    fn nobody_sends_more_than_the_window_of_who_does_not_read() {
+        let mut uplink = uplink(1);
+        let frames = 2 * STREAM_WINDOW_BYTES as usize / 131_072;
+        uplink.value(0, StreamId(1), packets(1, frames, 131_072), u64::MAX);
+        let (_, to) = drain(&mut uplink);
+        assert_eq!(to.len(), frames / 2);
+        uplink.read(0, Some(StreamId(1)), 3 * 131_072);
+        let mut more = 0;
+        let mut now = Nanos::from_millis(10_000);
+        while let Some(departure) = uplink.next(now) {
+            now = departure.at;
+            more += 1;
+        }
+        assert_eq!(more, 3);
+    }
+}
