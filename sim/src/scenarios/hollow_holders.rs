@@ -47,7 +47,7 @@ fn script(world: &mut World) -> Result<(), String> {
     world.crash(dead);
     // The proposer's own stream to the victim is lost on its way. What the victim asks for comes.
     world.filter = Some(Box::new(move |from, to, frame| {
-        let is_own = matches!(frame, SimFrame::Begin { answers: None, init, .. } if init.metadata.height == height);
+        let is_own = matches!(frame, SimFrame::Begin { answers: false, init, .. } if init.metadata.height == height);
         !(from == proposer && to == victim && is_own)
     }));
     let mut streamed_at = None;
