@@ -200,7 +200,10 @@ impl Peers {
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of
     /// them is honest.
     pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
-        let honest = self.honest.get().unwrap_or_else(|| honest_height(set, &self.tips_of_validators()));
+        let honest = self
+            .honest
+            .get()
+            .unwrap_or_else(|| honest_height(set, &self.tips_of_validators()));
         self.honest.set(Some(honest));
         honest
     }
