@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use ultramarine_runtime::affinity;
+use ultramarine_runtime::medium::Pwrite;
 
 use self::mover::{Mover, Stopped};
 use crate::index::{Index, IndexError, LocationRow};
@@ -31,6 +32,8 @@ use crate::segment::{Class, Location, Position, SegmentId};
 use ultramarine_types::{Height, ValueKey};
 
 mod mover;
+#[cfg(test)]
+mod watched;
 
 /// Jobs that wait, and answers that wait.
 const QUEUE_MAX: usize = 8;
@@ -208,7 +211,13 @@ fn begin(desk: &Desk, payloads: Option<Position>) -> io::Result<Running> {
 
 fn run(desk: Desk, payloads: Option<Position>, jobs: &Receiver<Job>, answers: &Sender<Done>) {
     let segments = Arc::clone(&desk.segments);
-    let mut mover = Mover::new(desk, payloads);
+    let medium = Pwrite::new(None);
+    #[cfg(test)]
+    let medium = watched::Watched {
+        disk: medium,
+        segments: Arc::clone(&segments),
+    };
+    let mut mover = Mover::new(desk, medium, payloads);
     loop {
         let next = if segments.wants_sweep() {
             jobs.recv_timeout(LOOK_EVERY)

@@ -4,7 +4,7 @@
 use std::io;
 
 use crossbeam::channel::Sender;
-use ultramarine_runtime::medium::{Medium, MediumFile, Pwrite, PwriteFile, ready};
+use ultramarine_runtime::medium::{Medium, MediumFile, ready};
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Height, ValueKey};
 
@@ -42,10 +42,10 @@ struct Payload {
 }
 
 /// The payloads segment that is appended to.
-struct Growing {
+struct Growing<F> {
     id: SegmentId,
     lineage: Lineage,
-    file: PwriteFile,
+    file: F,
     offset: u64,
     sequence: u64,
 }
@@ -65,20 +65,20 @@ enum Unmovable {
     Unfit(#[from] record::Unfit),
 }
 
-/// Moves payloads.
-pub(super) struct Mover {
+/// Moves payloads. Its medium blocks.
+pub(super) struct Mover<M: Medium> {
     desk: Desk,
-    medium: Pwrite,
+    medium: M,
     /// Where another life's segment ends, until the first payload is moved.
     resume: Option<Position>,
-    growing: Option<Growing>,
+    growing: Option<Growing<M::File>>,
 }
 
-impl Mover {
-    pub fn new(desk: Desk, resume: Option<Position>) -> Self {
+impl<M: Medium> Mover<M> {
+    pub const fn new(desk: Desk, medium: M, resume: Option<Position>) -> Self {
         Self {
             desk,
-            medium: Pwrite::new(None),
+            medium,
             resume,
             growing: None,
         }
@@ -243,8 +243,8 @@ impl Mover {
 
     /// Goes on in another segment if the name of this one is gone: nobody could read what is appended to it.
     fn leave_removed(&mut self) {
-        let path = |growing: &Growing| self.desk.segments.path(growing.id);
-        let is_removed = |growing: &Growing| path(growing).is_none_or(|path| !path.exists());
+        let path = |growing: &Growing<M::File>| self.desk.segments.path(growing.id);
+        let is_removed = |growing: &Growing<M::File>| path(growing).is_none_or(|path| !path.exists());
         if self.growing.as_ref().is_some_and(is_removed) {
             self.growing = None;
         }
@@ -259,7 +259,7 @@ impl Mover {
     }
 
     /// The segment that another life left, or a new one.
-    async fn begin(&mut self) -> io::Result<Growing> {
+    async fn begin(&mut self) -> io::Result<Growing<M::File>> {
         if let Some(resumed) = self.resume().await {
             return Ok(resumed);
         }
@@ -275,7 +275,7 @@ impl Mover {
     }
 
     /// What is behind the end of another life's segment was never named: it is written over.
-    async fn resume(&mut self) -> Option<Growing> {
+    async fn resume(&mut self) -> Option<Growing<M::File>> {
         let end = self.resume.take()?;
         let path = self.desk.segments.path(end.segment)?;
         let file = self.medium.open(&path).await.ok()?;

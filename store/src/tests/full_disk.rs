@@ -446,6 +446,44 @@ fn a_full_disk_refuses_values_and_still_records_decisions() {
 }
 
 #[test]
+fn on_a_nearly_full_disk_free_files_go_first_and_segments_are_as_large_as_there_is_room() {
+    let Some(disk) = SmallDisk::mount(96) else { return };
+    let mut store = Store::open(disk.path());
+    store.grow(1..=15, 6);
+    store.retire(12);
+    let names = || {
+        let entries = std::fs::read_dir(disk.path().join("segments")).expect("the folder");
+        entries.map(|entry| entry.expect("an entry").file_name().display().to_string())
+    };
+    assert!(
+        names().any(|name| name.starts_with("free")),
+        "{:?}",
+        names().collect::<Vec<_>>()
+    );
+    // Beside the reserve: for half of what the record needs, which no recycled file can take.
+    disk.fill(RESERVE_BYTES + SEGMENT_BYTES / 2);
+    store.put(&value_with(16, 16, 1, SEGMENT_BYTES as usize), Tag::Streamed);
+    std::fs::remove_file(disk.filler()).expect("room again");
+    store.settle();
+    store.writer.segments().give_up_free();
+    // For two records, and not for a segment as large as the others.
+    disk.fill(RESERVE_BYTES + SEGMENT_BYTES / 2);
+    let mut is_stored = |seed: u8| {
+        let replies = store.ask([StoreRequest::Put {
+            assembly: value(16, seed, 6),
+            tag: Tag::Streamed,
+        }]);
+        matches!(replies[..], [StoreReply::Stored { .. }])
+    };
+    let stored = (17..40).take_while(|seed| is_stored(*seed)).count();
+    let left = disk.available_bytes();
+    assert!(
+        left > RESERVE_BYTES - (256 << 10) && left < RESERVE_BYTES + (1 << 20),
+        "{stored} values were stored, {left} bytes are left"
+    );
+}
+
+#[test]
 fn a_value_acknowledged_before_the_disk_filled_up_survives_a_restart() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());

@@ -140,6 +140,25 @@ fn a_page_lost_under_a_reader_is_zeros_and_its_height_is_damaged() {
     );
 }
 
+/// Its pages are brought in before a slice is handed out, where a page that cannot be had is an error.
+#[test]
+fn a_page_lost_before_it_is_read_is_an_error_and_no_signal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let values = store.grow(1..=3, 2);
+    // The map that this makes covers all of them.
+    assert_same(&store.view.decided_value(Height(1)).expect("whole").1, &values[0]);
+    let held = store.view.on_disk(&values[1].key).expect("it is held");
+    let file = OpenOptions::new().write(true).open(&held.path).expect("the segment");
+    file.set_len(held.offset + BLOBS_AT + BLOB_BYTES as u64)
+        .expect("shortened");
+    assert_eq!(store.view.blob(&values[1].key, 0).as_ref(), Ok(&values[1].blobs[0]));
+    assert_eq!(store.view.blob(&values[1].key, 1), Err(Absent::Damaged));
+    assert_eq!(store.view.decided_value(Height(3)).err(), Some(Absent::Damaged));
+    assert_eq!(store.view.damaged(), [Height(2), Height(3)]);
+    assert!(store.writer.segments().take_faulted().is_empty());
+}
+
 #[test]
 fn a_segment_that_is_gone_damages_its_heights_and_ends_nothing() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -219,6 +219,26 @@ fn a_damaged_segment_stays_and_the_next_ones_are_freed() {
     }
 }
 
+/// Recovery would take it for damage, and look behind it for more.
+#[test]
+fn no_hole_is_made_where_recovery_looks_for_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let waiting = [value(30, 1, 1), value(31, 2, 1)];
+    store.put(&waiting[0], Tag::Streamed);
+    store.grow(1..=2, 6);
+    store.put(&waiting[1], Tag::Streamed);
+    store.grow(3..=15, 6);
+    assert!(store.retire(12) > Height(2));
+    drop(store);
+    let said = Warnings::during(|| {
+        let store = Store::open_with(folder.path(), &cold());
+        let found: Vec<_> = store.recovered.undecided.iter().map(|(found, _)| found.key).collect();
+        assert_eq!(found, waiting.each_ref().map(|value| value.key));
+    });
+    assert!(said.is_empty(), "{said:?}");
+}
+
 #[test]
 fn a_segment_whose_file_is_gone_does_not_end_retention() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -66,7 +66,7 @@ pub fn flip(path: &Path, at: u64) {
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// What is warned of on the way.
+    /// What is warned of on the way, errors as well.
     pub fn during(work: impl FnOnce()) -> Vec<String> {
         let warnings = Self::default();
         tracing::subscriber::with_default(warnings.clone(), work);
@@ -76,7 +76,7 @@ impl Warnings {
 
 impl tracing::Subscriber for Warnings {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
+        *metadata.level() <= tracing::Level::WARN
     }
 
     fn event(&self, event: &tracing::Event<'_>) {

@@ -310,7 +310,7 @@ impl<M: Medium> Writer<M> {
             self.free_dead();
             return;
         }
-        // Recovery looks for values from the floor on, and takes a hole for their end.
+        // Recovery looks for values from the floor on, and takes a hole for damage.
         let is_below_floor = |range: &Range<u64>| {
             due.segment < state.floor.segment || (due.segment == state.floor.segment && range.end <= state.floor.offset)
         };

@@ -3,6 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ultramarine_node::genesis::Genesis;
+use ultramarine_node::home::Home;
+use ultramarine_runtime::Registry;
+use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_store::{OpenStore, StoreOptions, View, Writer, open};
+use ultramarine_types::storage::{Absent, Blobs, Decision, Source, StoreRequest, Tag};
+use ultramarine_types::{Assembly, Height};
+
 use crate::harness::network::Network;
 use crate::harness::{fail, run, succeed, wait_for};
 
@@ -23,6 +31,42 @@ pub fn objects(archive: &Path) -> Vec<PathBuf> {
         .collect();
     objects.sort();
     objects
+}
+
+/// The store of a node that does not run.
+fn store(home: &Path, data: &str) -> OpenStore {
+    let chain = Genesis::load(&Home::open(home).expect("a home"))
+        .expect("a genesis")
+        .chain;
+    let options = StoreOptions::new(chain.params.limits(), chain.identity, Registry::new());
+    open(&home.join(data), &options).expect("it opens")
+}
+
+/// Decides what another store decided, without the blobs, as a node does that comes too late for them.
+fn decide_without_blobs(store: OpenStore, source: &View, through: u64) {
+    let mut writer = Writer::new(Pwrite::new(None), store.state);
+    for height in (1..=through).map(Height) {
+        let (decided, assembly) = source.decided_value(height).expect("it is whole");
+        let put = StoreRequest::Put {
+            assembly: Assembly {
+                blobs: Vec::new(),
+                ..assembly
+            },
+            tag: Tag::Certified,
+        };
+        let commit = StoreRequest::Commit(Box::new(Decision {
+            certificate: decided.certificate,
+            init: decided.init,
+            blobs: Blobs::NeverHeld,
+        }));
+        let done = ready(async {
+            let mut replies = Vec::new();
+            writer.handle(put, &mut replies).await?;
+            writer.handle(commit, &mut replies).await?;
+            writer.flush(&mut replies).await
+        });
+        done.expect("the store does not fail");
+    }
 }
 
 #[test]
@@ -80,6 +124,31 @@ fn a_node_archives_as_it_goes_and_what_is_broken_or_missing_is_named() {
     };
     assert!(succeed(import("5")).contains("0 heights of 1-5"));
     assert!(fail(import("100000")).contains("height 100000 is not decided here"));
+
+    // What the node never held is brought as well.
+    let [data, whole] = ["data", "whole"].map(|name| node.home.join(name));
+    std::fs::rename(&data, &whole).expect("ours");
+    std::fs::create_dir(&data).expect("a folder");
+    let source = store(&node.home, "whole").view;
+    decide_without_blobs(store(&node.home, "data"), &source, 40);
+    let view = store(&node.home, "data").view;
+    let lacks = |height: &Height| view.decided_value(*height).err() == Some(Absent::NeverHeld);
+    let lacking = (1..=40).map(Height).filter(lacks).count();
+    assert!(lacking > 0, "some blocks have blobs");
+    drop(view);
+    let found = succeed(import("40"));
+    assert!(
+        found.contains(&format!("{lacking} heights of 1-40 were brought back")),
+        "{found}"
+    );
+    let view = store(&node.home, "data").view;
+    for height in (1..=40).map(Height) {
+        let blobs = |view: &View| view.decided_value(height).expect("it is whole").1.blobs;
+        assert!(blobs(&view) == blobs(&source), "height {height}");
+    }
+    drop((view, source));
+    std::fs::remove_dir_all(&data).expect("ours");
+    std::fs::rename(&whole, &data).expect("ours");
 
     let broken = objects(&archive)[1].clone();
     let bytes = std::fs::read(&broken).expect("ours");

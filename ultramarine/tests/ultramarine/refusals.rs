@@ -206,6 +206,30 @@ fn nodes_of_both_families_find_each_other() {
     }
 }
 
+/// Operators change their clients one after another. Who lags behind is named, and nobody parts.
+#[test]
+fn a_peer_whose_client_has_another_schedule_of_forks_is_named_and_stays() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 2, 250);
+    let path = network.nodes[1].home.join("execution-genesis.json");
+    let genesis = std::fs::read_to_string(&path).expect("a home has one");
+    let mut genesis: serde_json::Value = serde_json::from_str(&genesis).expect("JSON");
+    genesis["config"]["muirGlacierBlock"] = 0.into();
+    std::fs::write(&path, genesis.to_string()).expect("the folder is writable");
+    let _processes = network.start_all();
+    for (id, node) in network.nodes.iter().enumerate() {
+        node.wait_for_height(2, PATIENCE);
+        let differing = ["fork_schedule", "upgrades"]
+            .map(|what| node.metric(&format!("ultramarine_net_peers_differing_items{{what=\"{what}\"}}")));
+        assert_eq!(differing, [Some(1.0), Some(0.0)], "node {id}");
+        let said = log(&network, id);
+        assert!(
+            said.contains("its execution client's fork schedule is not ours"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_devnet_that_cannot_be_is_refused_before_it_begins() {
     use std::ffi::OsStr;
