@@ -226,7 +226,10 @@ fn a_blob_taken_before_its_digest_is_found() {
     // A relay's bytes are charged to somebody else, or a height is brought back with them, or a node with them in place
     // of the right ones comes no further.
     let is_stuck = names(&broken, "liveness");
-    assert!(is_stuck || names(&broken, "blame") || names(&broken, "I16"), "{broken:?}");
+    assert!(
+        is_stuck || names(&broken, "blame") || names(&broken, "I16"),
+        "{broken:?}"
+    );
 }
 
 /// Runs in which decided heights rot.
