@@ -12,7 +12,7 @@ use ultramarine_core::io::{Input, Output};
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_types::execution::{EngineCall, EngineReply, ParentBlock, PayloadStatus};
 use ultramarine_types::storage::{LogEpoch, StoreReply, StoreRequest};
-use ultramarine_types::{Chain, ChainParams, Hash, Machine, Nanos, Outbox, PublicKey, Validator, ValidatorSet};
+use ultramarine_types::{Chain, ChainParams, Hash, Machine, Nanos, Nonce, Outbox, PublicKey, Validator, ValidatorSet};
 
 fn main() {
     let key = SigningKey::from_bytes(&[1; 32]);
@@ -89,6 +89,8 @@ fn config(key: &SigningKey) -> CoreConfig {
         },
         retention: None,
         fresh_directory_listen: Nanos::from_millis(3_000),
+        // A node draws it.
+        nonce: Nonce([1; 32]),
         #[cfg(feature = "planted")]
         planted: None,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ultramarine_types::execution::ParentBlock;
-use ultramarine_types::{Chain, ChainIdentity, Nanos, ValidatorSet};
+use ultramarine_types::{Chain, ChainIdentity, Nanos, Nonce, ValidatorSet};
 
 /// What a core is made from.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct CoreConfig {
     /// How long to listen to peers after a start, before the first signature. It ends early once every other validator
     /// has been heard.
     pub fresh_directory_listen: Nanos,
+    /// Drawn at random for this start. Answers that name it are younger than the start.
+    pub nonce: Nonce,
     /// The bug for the simulator to find, if one is planted.
     #[cfg(feature = "planted")]
     pub planted: Option<crate::planted::Planted>,

@@ -8,6 +8,11 @@ use crate::values::{AT_WORK_MAX, ROUNDS_KEPT};
 
 /// Rounds ahead of ours whose votes and proposals consensus takes. Malachite has the same bound.
 pub(crate) const ROUNDS_AHEAD: u32 = 10;
+/// Rounds whose messages are sent again: ours and the one before. Those of the rounds that a lock or a polka marks come
+/// on top.
+pub(crate) const ROUNDS_TOLD: u32 = 2;
+/// Rounds that a lock, a valid value and a polka mark.
+const MARKED: usize = 3;
 /// While this many messages wait for the log, nothing is sent again: statuses ask for resends, and must not pile them
 /// up behind a slow disk.
 pub(crate) const RESENDS_WAITING_MAX: usize = 1024;
@@ -37,8 +42,14 @@ pub struct Held {
     pub refuted: usize,
     /// Proposals of the current height.
     pub proposals: usize,
+    /// Votes and proposals of ours, to be sent again.
+    pub published: usize,
     /// Messages of the next height.
     pub early: usize,
+    /// Steps of others of which something was passed on.
+    pub passed: usize,
+    /// Calls of others, each once for every peer that brings it.
+    pub calls: usize,
     /// Requests for decided heights, and for certificates of tips.
     pub asked: usize,
     /// Messages to be sent again to one peer that wait for the log.
@@ -53,7 +64,10 @@ impl Held {
             ("payloads", self.payloads, most.payloads),
             ("false values", self.refuted, most.refuted),
             ("proposals", self.proposals, most.proposals),
+            ("messages of ours", self.published, most.published),
             ("messages of the next height", self.early, most.early),
+            ("steps passed on", self.passed, most.passed),
+            ("calls", self.calls, most.calls),
             ("requests to peers", self.asked, most.asked),
             ("messages to send again", self.resends, most.resends),
         ]
@@ -81,16 +95,26 @@ impl Ceilings {
         let later = VALUES_PER_ROUND_MAX * (1 + offered_ahead) + SYNC_HEIGHTS_IN_FLIGHT;
         let recent =
             VALUES_PER_ROUND_MAX * (kept + 1 + offered_ahead) + VALUES_PER_ROUND_MAX * (kept + 1 + named_ahead);
-        let proposals = named + rounds;
-        // Each voter's prevote and precommit, of the peer's round and of ours; our own of all rounds; and certificates.
-        let batch = proposals + 2 * 2 * validators + 3 * rounds + rounds + 1;
+        // Of the rounds that mean anything, as many as there are: two that a proposer signs, and one that a polka
+        // names.
+        let proposals = (VALUES_PER_ROUND_MAX + 1) * (kept + 1 + named_ahead + MARKED);
+        let told = ROUNDS_TOLD as usize + MARKED;
+        // Two votes and a proposal of ours, and the proposal that we locked on.
+        let published = 4 * told;
+        // Each voter's prevote and precommit, of the peer's round and of ours; and certificates.
+        let batch = proposals + 2 * 2 * validators + published + 2 * proposals + 1;
         Self(Held {
             values: offered + named + rounds + later,
             payloads: recent + rounds + later + AT_WORK_MAX,
             // At the current height and the next.
             refuted: 2 * validators,
             proposals,
+            published,
             early: early::messages_max(validators),
+            // Three steps of each validator in each round that is passed on.
+            passed: 3 * validators * (kept + 1 + named_ahead + MARKED + 2 * early::ROUNDS as usize),
+            // Each validator's, by two nodes of each of the others.
+            calls: 2 * validators * validators,
             asked: Sync::ASKED_MAX,
             resends: RESENDS_WAITING_MAX + batch,
         })

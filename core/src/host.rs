@@ -42,7 +42,6 @@ pub enum Intent {
     CancelAll,
     Round {
         round: Round,
-        proposer: Address,
     },
     /// Consensus wants a value from us.
     GetValue {
@@ -188,6 +187,21 @@ impl ConsensusHost {
             .iter()
             .filter_map(|polka| Some((convert::round_from(polka.round)?, polka.value_id)))
             .collect()
+    }
+
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka: we may not be
+    /// able to judge its value.
+    pub fn marked_rounds(&self) -> impl Iterator<Item = Round> + '_ {
+        let state = self.state.driver.round_state();
+        let marked = [&state.locked, &state.valid].into_iter().flatten();
+        let polkas = self.state.driver.polka_certificates().iter().map(|polka| polka.round);
+        let rounds = marked.map(|marked| marked.round).chain(polkas.max());
+        rounds.filter_map(convert::round_from)
+    }
+
+    /// Drops votes and polkas of lower rounds.
+    pub fn forget_below(&mut self, round: Round) {
+        self.state.driver.prune_votes_and_certificates(convert::round_to(round));
     }
 
     /// Polka certificates of the height.

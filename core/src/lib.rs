@@ -47,6 +47,7 @@ mod execution;
 mod gate;
 mod guard;
 mod healing;
+mod hearing;
 pub mod held;
 mod host;
 pub mod io;
@@ -57,6 +58,7 @@ mod peers;
 #[cfg(feature = "planted")]
 mod planted;
 mod proposal;
+mod relay;
 mod reputation;
 mod rules;
 pub mod signing;

@@ -18,6 +18,8 @@
 //! | `catchup.rs` | being behind |
 //! | `healing.rs` | decided heights that are damaged here |
 //! | `tell.rs` | what peers must hear from us |
+//! | `hearing.rs` | what others have seen of a validator that has just started |
+//! | `relay.rs` | what peers must hear from others through us |
 //! | `gather.rs` | the first height of a network that starts together |
 //! | `clock.rs` | wall clocks |
 //! | `readiness.rs` | what people hear of the client's readiness |
@@ -33,6 +35,7 @@ mod contest;
 mod dispatch;
 mod gather;
 mod healing;
+mod hearing;
 mod heights;
 mod hurry;
 mod judge;
@@ -41,6 +44,7 @@ mod offers;
 mod propose;
 mod readiness;
 mod refute;
+mod relay;
 mod room;
 mod search;
 mod stall;
@@ -53,7 +57,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ultramarine_types::chain::Limits;
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::execution::{EngineCall, ParentBlock};
-use ultramarine_types::network::{NetCommand, Recipients};
+use ultramarine_types::network::{NetCommand, Recipients, Status};
 use ultramarine_types::storage::{Decision, StoreReply, StoreRequest};
 use ultramarine_types::{
     Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
@@ -67,6 +71,7 @@ use crate::execution::{Execution, Want};
 use crate::gate::Gate;
 use crate::guard::Guard;
 use crate::healing::Healing;
+use crate::hearing::Hearings;
 use crate::held::Held;
 use crate::host::ConsensusHost;
 use crate::io::{Event, Input, Output};
@@ -74,6 +79,7 @@ use crate::log::LogRecord;
 use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::proposal::Proposer;
+use crate::relay::Relay;
 use crate::reputation::Reputation;
 use crate::rules::Parent;
 use crate::signing::{SignatureVerifier, Signer};
@@ -160,7 +166,11 @@ pub struct Core {
     reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
+    /// Those that have been since the start.
+    linked_ever: Positions,
     early: Early,
+    relay: Relay,
+    hearings: Hearings,
     /// The latest message of each validator, for a validator that lost its own memory of it.
     seen: BTreeMap<Address, SignedMessage>,
     /// What the host's wall clock said, in Unix nanoseconds, at a moment of the monotonic one.
@@ -172,6 +182,8 @@ pub struct Core {
     room: room::Room,
     oldest_blobs: Height,
     retired_below: Height,
+    /// What all peers were told of us last; each hears of its own messages besides.
+    told: Option<Status>,
     told_lag: (Height, Height),
     told_signing: Option<bool>,
     /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
@@ -254,7 +266,10 @@ impl Core {
             reputation: Reputation::default(),
             execution,
             links: Positions::NONE,
+            linked_ever: Positions::NONE,
             early: Early::default(),
+            relay: Relay::default(),
+            hearings: Hearings::default(),
             seen: BTreeMap::new(),
             wall: None,
             clocks: Clocks::default(),
@@ -264,6 +279,7 @@ impl Core {
             room: room::Room::default(),
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
+            told: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
@@ -277,6 +293,11 @@ impl Core {
             stopped: false,
             config,
         }
+    }
+
+    /// Keeps late rounds as short as the first: a test of thousands of rounds takes hours and not months.
+    pub fn shorten_rounds(&mut self) {
+        self.durations.grow = false;
     }
 
     /// The newest committed height.
@@ -316,7 +337,10 @@ impl Core {
             payloads: self.values.payloads_len(),
             refuted: self.values.refuted_len(),
             proposals: self.contest.proposals.len(),
+            published: self.contest.published.len(),
             early: self.early.len(),
+            passed: self.relay.len(),
+            calls: self.hearings.len(),
             asked: self.sync.asked_len(),
             resends: self.gate.parked().filter(again).count(),
         }
@@ -487,7 +511,10 @@ impl Core {
                 Want::Call(call) => self.engine(call),
                 Want::Load(height) => self.store(StoreRequest::Load { height }),
                 Want::Readiness { ready, why } => self.tell_readiness(ready, why),
-                Want::Executed(height) => self.event(Event::Executed { height }),
+                Want::Executed(height) => {
+                    self.note_replayed();
+                    self.event(Event::Executed { height });
+                }
                 Want::Imported(height) => {
                     if height == self.head.height {
                         let key = ValueKey {

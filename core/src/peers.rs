@@ -137,27 +137,25 @@ impl Peers {
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of
     /// them is honest.
     pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
-        self.honest(set, |status| status.tip)
+        honest_height(set, &self.tips_of_validators())
     }
 
-    /// Whether every validator but `ours` has sent a status.
-    pub fn all_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
-        set.iter().filter(|(address, _)| *address != ours).all(|(address, _)| {
-            self.statuses()
-                .any(|(peer, _)| peer.validator.as_ref() == Some(address))
-        })
+    /// The heights that validators claim to have decided: one each, the highest, though it may have two nodes.
+    pub fn tips_of_validators(&self) -> BTreeMap<Address, Height> {
+        let mut tips: BTreeMap<Address, Height> = BTreeMap::new();
+        for (peer, status) in self.statuses() {
+            if let Some(validator) = peer.validator {
+                let told = tips.entry(validator).or_default();
+                *told = status.tip.max(*told);
+            }
+        }
+        tips
     }
 
-    /// Whether validators that sent a status, together with `ours`, hold more than two thirds of the power.
-    pub fn quorum_heard(&self, set: &ValidatorSet, ours: &Address) -> bool {
-        let mut heard: std::collections::BTreeSet<Address> =
-            self.statuses().filter_map(|(peer, _)| peer.validator).collect();
-        heard.insert(*ours);
-        let powers = heard
-            .iter()
-            .filter_map(|address| set.get(address))
-            .map(|validator| validator.power);
-        set.is_quorum(powers.fold(0, u64::saturating_add))
+    /// The nodes that validators attest.
+    pub fn of_validators(&self) -> Vec<PeerId> {
+        let attested = self.peers.iter().filter(|(_, peer)| peer.validator.is_some());
+        attested.map(|(id, _)| *id).collect()
     }
 
     /// The validators that would begin the chain's first height now, `ours` among them if it would.
@@ -224,29 +222,29 @@ impl Peers {
             .values()
             .filter_map(|peer| peer.status.as_ref().map(|status| (peer, status)))
     }
+}
 
-    /// The highest claim that validators with more than a third of the power reach.
-    fn honest(&self, set: &ValidatorSet, claim: impl Fn(&Status) -> Height) -> Height {
-        // One claim per validator, the highest, though it may have two nodes.
-        let mut claims: BTreeMap<Address, Height> = BTreeMap::new();
-        for (peer, status) in self.statuses() {
-            if let Some(validator) = peer.validator {
-                let claimed = claims.entry(validator).or_default();
-                *claimed = claim(status).max(*claimed);
-            }
-        }
-        let mut sorted: Vec<(Height, u64)> = claims
-            .iter()
-            .filter_map(|(address, claimed)| Some((*claimed, set.get(address)?.power)))
-            .collect();
-        sorted.sort_by_key(|(claimed, _)| std::cmp::Reverse(*claimed));
-        let mut power = 0u64;
-        let reached = sorted.into_iter().find_map(|(claimed, more)| {
-            power = power.saturating_add(more);
-            set.is_honest(power).then_some(claimed)
-        });
-        reached.unwrap_or(Height::GENESIS)
-    }
+/// The highest height that validators with more than a third of the power tell.
+pub fn honest_height(set: &ValidatorSet, told: &BTreeMap<Address, Height>) -> Height {
+    let mut sorted: Vec<(Height, u64)> = told
+        .iter()
+        .filter_map(|(address, told)| Some((*told, set.get(address)?.power)))
+        .collect();
+    sorted.sort_by_key(|(told, _)| std::cmp::Reverse(*told));
+    let mut power = 0u64;
+    let reached = sorted.into_iter().find_map(|(told, more)| {
+        power = power.saturating_add(more);
+        set.is_honest(power).then_some(told)
+    });
+    reached.unwrap_or(Height::GENESIS)
+}
+
+/// Whether these validators hold more than two thirds of the power.
+pub fn is_quorum<'a>(set: &ValidatorSet, validators: impl Iterator<Item = &'a Address>) -> bool {
+    let powers = validators
+        .filter_map(|address| set.get(address))
+        .map(|validator| validator.power);
+    set.is_quorum(powers.fold(0, u64::saturating_add))
 }
 
 #[cfg(test)]

@@ -41,6 +41,14 @@ pub enum Planted {
     PayloadErrorCloses,
     /// Take no notice of damaged heights.
     DamageIgnored,
+    /// Pass no vote and no proposal on.
+    NothingRelayed,
+    /// Neither answer nor pass on the calls of validators that start.
+    CallsUnheard,
+    /// Begin the first height after a restart though the client has not replayed.
+    BegunUnready,
+    /// Tell and keep the messages of all rounds of a height.
+    EverythingTold,
     /// Give claimed tips the places of heights, as many as are claimed.
     TipsAmongHeights,
     /// Wait for the peer that was asked for a height until its time is up.

@@ -24,6 +24,8 @@ pub struct Durations {
     pub precommit: Nanos,
     /// Between two rebroadcasts of our newest votes, in every round.
     pub rebroadcast: Nanos,
+    /// Whether later rounds wait longer. Only tests of very many rounds forgo that.
+    pub grow: bool,
 }
 
 impl Durations {
@@ -36,6 +38,7 @@ impl Durations {
             prevote: Nanos::from_millis(400) + late,
             precommit: Nanos::from_millis(200),
             rebroadcast: Nanos::from_millis(1_000),
+            grow: true,
         }
     }
 
@@ -48,7 +51,8 @@ impl Durations {
             TimeoutKind::Rebroadcast => return self.rebroadcast,
             TimeoutKind::FinalizeHeight(duration) => return duration.into(),
         };
-        let rounds = u64::from(timeout.round.as_u32().unwrap_or(0));
+        let rounds = if self.grow { timeout.round.as_u32() } else { None };
+        let rounds = u64::from(rounds.unwrap_or(0));
         base + Nanos((base.0 / 4).saturating_mul(rounds))
     }
 }

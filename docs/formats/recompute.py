@@ -215,6 +215,16 @@ def attestation_bytes(chain, peer, expiry):
     return domain("ultramarine/peer-attestation/2") + chain + peer + u64(expiry)
 
 
+def call_bytes(chain, listener, nonce):
+    return domain("ultramarine/call/2") + chain + listener + nonce
+
+
+def heard_bytes(chain, listener, nonce, tip, seen):
+    """`seen` is None, or the signed bytes of a message of the listener and its signature."""
+    digest = None if seen is None else sha256(seen[0] + seen[1])
+    return domain("ultramarine/heard/2") + chain + listener + nonce + u64(tip) + optional(digest)
+
+
 # --- Wire --------------------------------------------------------------------------------------------------------------
 
 def u16(value):
@@ -333,6 +343,19 @@ def status(tip, oldest_blobs, round_, holds, seen_signed, unix_ns, token, echo, 
     heights = u64(tip) + u64(oldest_blobs) + u32(round_)
     seen_signed, end = option(seen_signed, 1 + PROPOSAL_BYTES), fields(u8(ready), positions(links), u8(proposes))
     return frame(3, archive(fields(heights, list_of(holds), seen_signed, clock, end)))
+
+
+def hearing(variant, struct):
+    return frame(4, archive(enum(variant, struct, 20 + 20 + 32 + 8 + 1 + 1 + PROPOSAL_BYTES + 64)))
+
+
+def call(listener, nonce, signature):
+    return hearing(0, fields(listener, nonce, signature))
+
+
+def heard(by, listener, nonce, tip, seen, signature):
+    seen = None if seen is None else b"".join(enum(*seen, PROPOSAL_BYTES))
+    return hearing(1, fields(by, listener, nonce, u64(tip), option(seen, 1 + PROPOSAL_BYTES), signature))
 
 
 def init_fields(metadata, signature, header_signature):
@@ -581,6 +604,13 @@ def golden():
     print("init", init_bytes(chain, value).hex())
     print("header", header_bytes(chain, value).hex())
     print("attestation", attestation_bytes(chain, value, 1_800_000_000).hex())
+    listener, nonce = pattern(0x30, 20), pattern(0x50, 32)
+    print("call", call_bytes(chain, listener, nonce).hex())
+    print("heard", heard_bytes(chain, listener, nonce, 9, None).hex())
+    seen = (vote_bytes(chain, PREVOTE, 7, 2, value), pattern(0x60, 64))
+    print("heard, a vote", heard_bytes(chain, listener, nonce, 9, seen).hex())
+    seen = (proposal_bytes(chain, 7, 2, value, 1), pattern(0x60, 64))
+    print("heard, a proposal", heard_bytes(chain, listener, nonce, 9, seen).hex())
     params = {
         "chain_id": 1337,
         "execution_genesis_hash": bytes([7]) * 32,
@@ -637,6 +667,9 @@ def golden_wire():
         "status": echo,
         "status with little": status(0, 1, 0, [], None, 0, 0, None, False, [], False),
         "status with a vote": status(7, 3, 2, [], (0, precommit), 1, 2, None, True, [0, 9, 255], True),
+        "call": call(signer, chain, signature),
+        "heard": heard(pattern(0x11, 20), signer, chain, 7, (1, last), signature_),
+        "heard nothing": heard(pattern(0x11, 20), signer, chain, 0, None, signature_),
         "init": frame(16, archive(init_fields(prague, signature, signature_))),
         "init with little": frame(16, archive(init_fields(bare, signature, signature_))),
         "chunks": frame(20, u8(1) + b"".join(lists["payload_chunks"])),

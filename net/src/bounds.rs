@@ -32,6 +32,9 @@ pub const MESSAGE_FRAME_BYTES_MAX: usize = 2 * CONSENSUS_MESSAGE_BYTES_MAX;
 /// Status frame: 32 bytes for each value, and 320 for the rest. That has a message that the receiver signed, and the
 /// sender's clocks.
 pub const STATUS_FRAME_BYTES_MAX: usize = STATUS_VALUES_MAX * 32 + 320;
+/// Frame of a call or an answer to one: two addresses, a nonce, a height, a message that the listener signed, and a
+/// signature.
+pub const HEARING_FRAME_BYTES_MAX: usize = 320;
 /// `Init` frame: an archive, whose padding and offsets `types::limits` counts already.
 pub const INIT_FRAME_BYTES_MAX: usize = INIT_BYTES_MAX;
 /// List frame: its number, and the items of the longest list. That is the proofs' or the chunk hashes'.

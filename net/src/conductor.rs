@@ -14,6 +14,7 @@ use ultramarine_types::network::{NetCommand, SyncWant};
 use ultramarine_types::storage::StoreRequest;
 use ultramarine_types::{Machine, Outbox};
 
+use crate::connection::queue::MessageName;
 use crate::hub::Hub;
 use crate::order::TaskOrder;
 use crate::streaming::{Completed, Input, Output};
@@ -23,16 +24,22 @@ use crate::wire::message::{self, ValueRequest, ValueWant};
 pub(crate) fn command(hub: &Hub, command: NetCommand) {
     match command {
         NetCommand::Send { to, message } => {
-            let (height, frame) = (message.height(), message::message_frame(&message));
+            let (name, frame) = (MessageName::of(&message), message::message_frame(&message));
             for session in hub.recipients(to) {
                 hub.metrics.messages_sent.inc();
-                session.send(height, frame.clone());
+                session.send(name.clone(), frame.clone());
             }
         }
         NetCommand::Status { to, status } => {
             if let Some(session) = hub.session(&to) {
                 hub.metrics.messages_sent.inc();
                 session.send_status(message::status_frame(&status));
+            }
+        }
+        NetCommand::Hearing { to, hearing } => {
+            if let Some(session) = hub.session(&to) {
+                hub.metrics.messages_sent.inc();
+                session.send(MessageName::of_hearing(&hearing), message::hearing_frame(&hearing));
             }
         }
         NetCommand::Admit { offer, tag } => feed(hub, Input::Admit { offer, tag }),

@@ -310,17 +310,17 @@ async fn read_event(session: &Session, receive: &mut BufReader<quinn::RecvStream
     let header = read_header(receive)
         .await?
         .ok_or_else(|| ReadFault::Broken("control stream ended".into()))?;
-    if !matches!(header.kind, FrameKind::Message | FrameKind::Status) {
+    if !matches!(header.kind, FrameKind::Message | FrameKind::Status | FrameKind::Hearing) {
         return Err(ReadFault::Protocol(
             "a frame of this kind may not come on the control stream",
         ));
     }
     let body = read_body(receive, header).await?;
     let peer = session.peer;
-    let event = if header.kind == FrameKind::Message {
-        message::read_message(&body).map(|message| NetEvent::Message { peer, message })
-    } else {
-        message::read_status(&body).map(|status| NetEvent::Status { peer, status })
+    let event = match header.kind {
+        FrameKind::Message => message::read_message(&body).map(|message| NetEvent::Message { peer, message }),
+        FrameKind::Hearing => message::read_hearing(&body).map(|hearing| NetEvent::Hearing { peer, hearing }),
+        _ => message::read_status(&body).map(|status| NetEvent::Status { peer, status }),
     };
     event.map_err(|fault| ReadFault::Protocol(fault.0))
 }

@@ -50,7 +50,7 @@ mod wire;
 pub use connection::bulk::Bulk;
 pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
-pub use connection::queue::{Queue, TooSlow};
+pub use connection::queue::{MessageName, Queue};
 pub use peers::budgets::{Budgets, Payer, Spend, Spender};
 pub use peers::identity::{Attestation, Attester, Identity};
 pub use peers::origin::{PeerOrigin, Site};

@@ -41,6 +41,8 @@ pub struct RunConfig {
     pub retention: Option<u64>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
+    /// Whether late rounds are as short as the first, so that thousands of them take hours and not months.
+    pub short_rounds: bool,
     /// More events than the run needs: beyond it something spins.
     pub events_max: u64,
     /// Whether cores verify the votes of a burst together. It changes nothing but the time that a run takes.
@@ -82,6 +84,7 @@ impl RunConfig {
             adversaries: Vec::new(),
             retention: None,
             skew_ppm_max: 0,
+            short_rounds: false,
             events_max: 6_000_000,
             bursts: true,
             checks_whole: true,

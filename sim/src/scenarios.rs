@@ -3,8 +3,10 @@
 mod catch_up;
 mod clocks;
 mod everything_killed;
+mod far;
 mod first_height;
 mod garbage_flood;
+mod killed;
 mod locked_value;
 mod long_height;
 mod lying_lanes;
@@ -21,6 +23,7 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_links;
+mod thousands_of_rounds;
 mod wiped;
 
 use ultramarine_types::{Height, Nanos};
@@ -73,6 +76,14 @@ pub const ALL: &[Scenario] = &[
     first_height::SCENARIO,
     first_height::ONE_MISSING,
     first_height::BY_HAND,
+    killed::SCENARIO,
+    everything_killed::NO_ROUND_LOST,
+    thousands_of_rounds::SCENARIO,
+    far::MISSING_EDGE,
+    far::RING,
+    far::STAR,
+    far::RESTART,
+    far::WIPED,
     pause::SCENARIO,
     long_height::SCENARIO,
 ];

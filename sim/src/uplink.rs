@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ultramarine_net::bounds::{FULL_NODE_WINDOW_BYTES, STREAM_WINDOW_BYTES, VALIDATOR_WINDOW_BYTES};
-use ultramarine_net::{Bulk, Queue, TooSlow};
-use ultramarine_types::{Height, Nanos};
+use ultramarine_net::{Bulk, MessageName, Queue};
+use ultramarine_types::Nanos;
 
 use crate::wire::{Packet, Place, StreamId};
 
@@ -138,12 +138,11 @@ impl Uplink {
     }
 
     /// Queues a consensus message, as the real net does.
-    pub fn message(&mut self, peer: usize, height: Height, frame: Bytes) -> Result<(), TooSlow> {
-        let Some(connection) = self.connections.get_mut(&peer) else {
-            return Ok(());
-        };
-        self.talks.insert(peer);
-        connection.queue.push(height, frame)
+    pub fn message(&mut self, peer: usize, name: MessageName, frame: Bytes) {
+        if let Some(connection) = self.connections.get_mut(&peer) {
+            self.talks.insert(peer);
+            connection.queue.push(name, frame);
+        }
     }
 
     /// Queues a status, in place of one that was not sent yet.
@@ -319,6 +318,9 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use ultramarine_types::hearing::{Call, Hearing};
+    use ultramarine_types::{Address, Nonce, Signature};
+
     use super::*;
 
     const RATE: u64 = 12_500;
@@ -382,9 +384,12 @@ mod tests {
             now = departure.at;
             places.push(departure.packet.place);
             if places.len() == 1 {
-                uplink
-                    .message(0, Height(1), Bytes::from_static(&[1; 300]))
-                    .expect("room");
+                let call = Hearing::Call(Call {
+                    listener: Address::ZERO,
+                    nonce: Nonce::ZERO,
+                    signature: Signature::ZERO,
+                });
+                uplink.message(0, MessageName::of_hearing(&call), Bytes::from_static(&[1; 300]));
                 let message = uplink.next_message(Nanos::ZERO).expect("it may go");
                 assert!(message.at < now, "it does not wait for a frame");
                 assert!(message.at > transfer(300, RATE), "but for a burst");

@@ -9,6 +9,7 @@ use bytes::Bytes;
 pub use packet::{Packet, Place, cut_answer, cut_stream, package_bytes};
 use ultramarine_net::message::{ValueResponse, ValueWant};
 use ultramarine_net::streaming::Missing;
+use ultramarine_types::hearing::Hearing;
 use ultramarine_types::network::Status;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::{CommitCertificate, ConsensusMessage, Height, Init, ListKind, Lists, ValueKey};
@@ -21,6 +22,7 @@ pub struct StreamId(pub u64);
 pub enum SimFrame {
     Message(ConsensusMessage),
     Status(Status),
+    Hearing(Hearing),
     /// An `Init`, first on a stream of parts.
     Begin {
         stream: StreamId,
@@ -147,7 +149,7 @@ impl SimFrame {
             // Requests open a stream of their own; a lost one shows to the asker as a broken stream.
             Self::PartsRequest { stream, .. } | Self::SyncRequest { stream, .. } => Some(*stream),
             Self::Unreadable { stream, .. } => *stream,
-            Self::Message(_) | Self::Status(_) => None,
+            Self::Message(_) | Self::Status(_) | Self::Hearing(_) => None,
         }
     }
 
@@ -183,6 +185,13 @@ impl SimFrame {
                 status.round,
                 status.holds.len()
             ),
+            Self::Hearing(Hearing::Call(call)) => format!("call of {:?} {:?}", call.listener, call.nonce),
+            Self::Hearing(Hearing::Heard(heard)) => {
+                format!(
+                    "{:?} heard {:?} {:?} tip {}",
+                    heard.by, heard.listener, heard.nonce, heard.tip
+                )
+            }
             Self::Begin { stream, init, answers } => {
                 let what = if *answers { "parts" } else { "value" };
                 format!("begin {} {what} {}", stream.0, init.key())

@@ -303,3 +303,29 @@ fn a_silent_server_that_nobody_stands_in_for_is_found() {
     let broken = found_by("mute-servers", PlantedBug::Core(Planted::NoSecondPeer));
     assert_eq!(broken.invariant, "scenario", "{broken:?}");
 }
+
+#[test]
+fn nothing_passed_on_is_found() {
+    let broken = found_by("missing-edge", PlantedBug::Core(Planted::NothingRelayed));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
+fn an_unheard_call_is_found() {
+    for name in ["restart-behind-a-missing-edge", "ring", "star"] {
+        let broken = found_by(name, PlantedBug::Core(Planted::CallsUnheard));
+        assert_eq!(broken.invariant, "scenario", "{broken:?}");
+    }
+}
+
+#[test]
+fn a_height_begun_before_the_clients_have_replayed_is_found() {
+    let broken = found_by("no-round-lost", PlantedBug::Core(Planted::BegunUnready));
+    assert_eq!(broken.invariant, "scenario", "{broken:?}");
+}
+
+#[test]
+fn everything_told_again_is_found() {
+    let broken = found_by("thousands-of-rounds", PlantedBug::Core(Planted::EverythingTold));
+    assert_eq!(broken.invariant, "I11", "{broken:?}");
+}

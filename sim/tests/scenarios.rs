@@ -50,6 +50,46 @@ fn a_node_away_beyond_retention_catches_up_through_metadata() {
 }
 
 #[test]
+fn a_killed_validator_signs_at_the_tip_within_half_a_second() {
+    runs_clean("killed-and-back", 0..4);
+}
+
+#[test]
+fn no_round_is_lost_once_all_clients_have_replayed() {
+    runs_clean("no-round-lost", 0..4);
+}
+
+#[test]
+fn a_height_of_thousands_of_rounds_is_decided_once_the_clients_are_back() {
+    runs_clean("thousands-of-rounds", 0..1);
+}
+
+#[test]
+fn validators_that_are_never_connected_decide_in_the_first_round() {
+    runs_clean("missing-edge", 0..4);
+}
+
+#[test]
+fn a_ring_of_seven_begins_and_decides() {
+    runs_clean("ring", 0..3);
+}
+
+#[test]
+fn a_star_begins_and_decides() {
+    runs_clean("star", 0..3);
+}
+
+#[test]
+fn a_wiped_validator_in_a_ring_contradicts_nothing() {
+    runs_clean("wiped-in-a-ring", 0..4);
+}
+
+#[test]
+fn a_validator_that_starts_behind_a_missing_edge_signs_again() {
+    runs_clean("restart-behind-a-missing-edge", 0..4);
+}
+
+#[test]
 fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
     runs_clean("rising-tip", 0..8);
     runs_clean("rising-tip-validator", 0..4);

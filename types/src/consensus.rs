@@ -71,6 +71,14 @@ impl SignedMessage {
         }
     }
 
+    /// The value that it names; `None` for nil.
+    pub const fn value_id(&self) -> Option<ValueId> {
+        match self {
+            Self::Vote(vote) => vote.value_id,
+            Self::Proposal(proposal) => Some(proposal.value_id),
+        }
+    }
+
     /// The message as it is sent.
     pub fn into_message(self) -> ConsensusMessage {
         match self {

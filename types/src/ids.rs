@@ -62,6 +62,11 @@ macro_rules! byte_id {
 }
 
 byte_id!(
+    /// Drawn by a validator at its start, so that answers to its call are younger than that.
+    Nonce,
+    32
+);
+byte_id!(
     /// A 256-bit hash: SHA-256 unless the field says keccak.
     Hash, 32
 );

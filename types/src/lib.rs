@@ -29,6 +29,7 @@ pub mod evidence;
 pub mod execution;
 #[doc(hidden)]
 pub mod fixtures;
+pub mod hearing;
 pub mod host;
 pub mod ids;
 pub mod limits;
@@ -52,8 +53,8 @@ pub use consensus::{
 };
 pub use evidence::Evidence;
 pub use ids::{
-    Address, ChainIdentity, Hash, Height, KzgCommitment, KzgProof, Lsn, PeerId, PublicKey, Round, Signature, ValueId,
-    ValueKey,
+    Address, ChainIdentity, Hash, Height, KzgCommitment, KzgProof, Lsn, Nonce, PeerId, PublicKey, Round, Signature,
+    ValueId, ValueKey,
 };
 pub use lists::{ListKind, Lists};
 pub use machine::{Machine, Nanos, Outbox};

@@ -7,6 +7,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::consensus::{CommitCertificate, ConsensusMessage, SignedMessage};
 use crate::evidence::FalseValue;
+use crate::hearing::Hearing;
 use crate::ids::{Address, Height, PeerId, Round, ValueId, ValueKey};
 use crate::lists::Lists;
 use crate::positions::Positions;
@@ -190,6 +191,11 @@ pub enum NetEvent {
         peer: PeerId,
         status: Status,
     },
+    /// A call of a validator that has just started, or an answer to one; not verified.
+    Hearing {
+        peer: PeerId,
+        hearing: Hearing,
+    },
     /// A stream began with this `Init`; its bytes wait for [`NetCommand::Admit`] or [`NetCommand::Refuse`]. The key
     /// was computed from the metadata, signatures are not verified.
     Offer {
@@ -265,6 +271,11 @@ pub enum NetCommand {
     Status {
         to: PeerId,
         status: Status,
+    },
+    /// Send a call, or an answer to one.
+    Hearing {
+        to: PeerId,
+        hearing: Hearing,
     },
     /// Take an offer's bytes.
     Admit {

@@ -3,9 +3,10 @@
 
 use ed25519_zebra::VerificationKey;
 
-use crate::canonical::Canonical;
-use crate::consensus::VoteKind;
-use crate::ids::{ChainIdentity, Hash, Height, PeerId, PublicKey, Round, Signature, ValueId};
+use crate::canonical::{Canonical, sha256};
+use crate::consensus::{SignedMessage, VoteKind};
+use crate::hearing::Heard;
+use crate::ids::{Address, ChainIdentity, Hash, Height, Nonce, PeerId, PublicKey, Round, Signature, ValueId};
 
 /// Bytes of a vote: domain, chain identity, kind, height, round, value or nil.
 pub fn vote(
@@ -68,6 +69,38 @@ pub fn attestation(chain: &ChainIdentity, peer: &PeerId, expiry: u64) -> Vec<u8>
         .fixed(&chain.0)
         .fixed(&peer.0)
         .u64(expiry)
+        .into_bytes()
+}
+
+/// Bytes of a call of a validator that has just started: domain, chain identity, listener, nonce.
+pub fn call(chain: &ChainIdentity, listener: &Address, nonce: &Nonce) -> Vec<u8> {
+    Canonical::new("ultramarine/call/2")
+        .fixed(&chain.0)
+        .fixed(&listener.0)
+        .fixed(&nonce.0)
+        .into_bytes()
+}
+
+/// Bytes of an answer to a call: domain, chain identity, listener, nonce, newest decided height, and SHA-256 of what
+/// was seen of the listener, if anything: the message's own bytes and its signature.
+pub fn heard(chain: &ChainIdentity, heard: &Heard) -> Vec<u8> {
+    let seen = heard.seen.as_ref().map(|seen| match seen {
+        SignedMessage::Vote(seen) => {
+            let value_id = seen.value_id.as_ref();
+            let bytes = vote(chain, seen.kind, seen.height, seen.round, value_id);
+            sha256(&[&bytes[..], &seen.signature.0].concat())
+        }
+        SignedMessage::Proposal(seen) => {
+            let bytes = proposal(chain, seen.height, seen.round, &seen.value_id, seen.valid_round);
+            sha256(&[&bytes[..], &seen.signature.0].concat())
+        }
+    });
+    Canonical::new("ultramarine/heard/2")
+        .fixed(&chain.0)
+        .fixed(&heard.listener.0)
+        .fixed(&heard.nonce.0)
+        .height(heard.tip)
+        .optional(seen.as_ref().map(|seen| &seen.0))
         .into_bytes()
 }
 

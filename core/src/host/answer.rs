@@ -62,12 +62,9 @@ pub(super) fn answer(
             intents.push(Intent::Schedule(timeout));
             next
         }
-        Effect::StartRound(_, round, proposer, _, next) => {
+        Effect::StartRound(_, round, _, _, next) => {
             if let Some(round) = convert::round_from(round) {
-                intents.push(Intent::Round {
-                    round,
-                    proposer: proposer.0,
-                });
+                intents.push(Intent::Round { round });
             }
             next
         }

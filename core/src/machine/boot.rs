@@ -13,8 +13,9 @@ use crate::boot::{self, FirstHeight};
 use crate::context::Ctx;
 use crate::guard::{Signed, SignedKind};
 use crate::log::LogRecord;
+use crate::peers;
 use crate::stop::{ImpossibleState, Stop};
-use crate::values::Body;
+use crate::values::{Body, KnownValue};
 
 impl Core {
     /// The first input: what the data directory holds.
@@ -51,6 +52,7 @@ impl Core {
         }
         if self.signer.is_some() {
             self.listening_until = Some(self.now + self.config.fresh_directory_listen);
+            self.hearings.begin(self.now);
         }
         match plan {
             FirstHeight::Listen if self.signer.is_some() => self.phase = Phase::Listening,
@@ -168,14 +170,18 @@ impl Core {
         if !self.has_listened() {
             return;
         }
-        let back = |id: &ValueId| {
-            self.values
-                .get(&ValueKey { height, id: *id })
-                .is_some_and(|value| value.is_stored())
-        };
-        if wanted.iter().all(back) {
+        if self.are_stored(wanted) && self.has_gathered() {
             self.replay(records);
         }
+    }
+
+    /// Whether the bytes of these values of the current height are durable.
+    pub(super) fn are_stored(&self, values: &BTreeSet<ValueId>) -> bool {
+        let height = self.current();
+        values.iter().all(|id| {
+            let value = self.values.get(&ValueKey { height, id: *id });
+            value.is_some_and(KnownValue::is_stored)
+        })
     }
 
     fn replay(&mut self, records: &[LogRecord]) {
@@ -208,30 +214,22 @@ impl Core {
         }
         self.host.end_replay();
         self.contest.replayed.clear();
+        if self.phase == Phase::Running {
+            self.tell_round(self.host_round());
+        }
+        self.publish_again();
         self.take_early();
     }
 
     /// Listening is over. We sign nothing at heights that others decided, nor where a message of ours proved that we
     /// signed before.
     pub(super) fn listened(&mut self) {
-        let tip = self.peers.honest_tip(&self.config.validators);
+        let tip = peers::honest_height(&self.config.validators, &self.heard());
         if tip > self.head.height {
             tracing::warn!(%tip, "peers are ahead of this directory: nothing is signed up to there");
         }
         self.guard.raise(tip);
         self.forgotten = self.guard.watermark();
         self.await_next(self.now);
-    }
-
-    /// Whether we have listened to enough validators since the start. Time alone proves nothing: a node that is cut off
-    /// hears none. Without a quorum nothing can be decided, so waiting for one costs nothing.
-    pub(super) fn has_listened(&mut self) -> bool {
-        let Some(until) = self.listening_until else { return true };
-        let (set, ours) = (&self.config.validators, &self.address);
-        let heard = until <= self.now && self.peers.quorum_heard(set, ours) || self.peers.all_heard(set, ours);
-        if heard {
-            self.listening_until = None;
-        }
-        heard
     }
 }

@@ -77,7 +77,7 @@ impl Core {
                 }
                 Intent::Cancel(timeout) => self.timers.cancel(timeout),
                 Intent::CancelAll => self.timers.cancel_all(),
-                Intent::Round { round, proposer } => self.on_round(round, proposer),
+                Intent::Round { round } => self.on_round(round),
                 Intent::GetValue { height, round } => {
                     self.proposer.want(height, round);
                 }
@@ -108,10 +108,17 @@ impl Core {
         }
     }
 
-    fn on_round(&mut self, round: Round, proposer: Address) {
+    fn on_round(&mut self, round: Round) {
         let height = self.current();
         self.count_failures();
-        self.contest.begin(round, self.now);
+        let marked = self.host.marked_rounds().collect();
+        #[cfg(feature = "planted")]
+        let marked = if self.config.plants(crate::Planted::EverythingTold) {
+            (0..=round.0).map(Round).collect()
+        } else {
+            marked
+        };
+        self.contest.begin(round, self.now, marked);
         if self.proposer.wanted().is_some_and(|(_, wanted)| wanted != round) {
             self.proposer.give_up();
         }
@@ -122,11 +129,24 @@ impl Core {
         values.slim(height, round, |id| {
             sync.certifies(height, id) || host.verdict(id) == Some(true) || polkas.iter().any(|(_, named)| named == id)
         });
+        self.host.forget_below(self.contest.oldest_known(round));
+        self.forget_passed();
+        // A log may have thousands of rounds. People hear of the last one, when its replay is over.
+        if !self.host.is_replaying() {
+            self.tell_round(round);
+        }
+    }
+
+    /// Tells people that a round began.
+    pub(super) fn tell_round(&mut self, round: Round) {
+        let height = self.current();
+        let proposer = *self.config.validators.proposer(height, round);
+        let ours = proposer == self.address;
         self.event(Event::Round {
             height,
             round,
             proposer,
-            ours: proposer == self.address,
+            ours,
         });
     }
 
@@ -142,7 +162,10 @@ impl Core {
                 .proposals
                 .insert((proposal.round, proposal.value_id), proposal.clone());
         }
-        self.park(Parked::Send(Recipients::All, message));
+        // What a log says again was said before. When its replay is over, peers get what still matters.
+        if !self.host.is_replaying() {
+            self.park(Parked::Send(Recipients::All, message));
+        }
     }
 
     /// A value in the form in which Malachite takes it.

@@ -1,7 +1,7 @@
 //! This file knows what lasts as long as one height: a commit replaces it whole, so nothing of it can be forgotten.
 //!
 //! Keeps:
-//! - what is sent again are proposals of the current height, and votes of ours up to it;
+//! - what is sent again are proposals of the current height, and votes of ours up to it, of a few rounds each;
 //! - nothing waits for consensus once an input was handled;
 //! - a decision is on its way exactly while the height is committing;
 //! - records go to the log only while consensus runs or its decision is on the way;
@@ -16,6 +16,8 @@ use ultramarine_types::{Address, ConsensusMessage, Height, Nanos, Proposal, Roun
 
 use super::Phase;
 use crate::context::Ctx;
+use crate::held::ROUNDS_TOLD;
+use crate::values;
 
 /// Rounds of which we remember when they began: a value that took longer to arrive says nothing of the next height.
 const BEGUN_MAX: usize = 64;
@@ -35,6 +37,8 @@ pub(super) struct Contest {
     pub(super) proposals: BTreeMap<(Round, ValueId), Proposal>,
     /// Votes and proposals that consensus published, to send again: ours, and the proposals that we locked on.
     pub(super) published: Vec<ConsensusMessage>,
+    /// The rounds of the value that we are locked on, of the newest valid one, and of the newest polka.
+    pub(super) marked: BTreeSet<Round>,
     /// When the height began.
     pub(super) began_at: Nanos,
     /// How long round 0 waits for its proposal.
@@ -62,8 +66,32 @@ pub(super) struct Contest {
 }
 
 impl Contest {
-    /// A round begins.
-    pub(super) fn begin(&mut self, round: Round, now: Nanos) {
+    /// Whether messages of a round mean anything to us, while we are in round `now`.
+    pub(super) fn knows(&self, round: Round, now: Round) -> bool {
+        !values::is_past(round, now) || self.marked.contains(&round)
+    }
+
+    /// The lowest round whose messages mean anything to us.
+    pub(super) fn oldest_known(&self, now: Round) -> Round {
+        let recent = Round(now.0.saturating_sub(values::ROUNDS_KEPT));
+        self.marked.first().map_or(recent, |marked| recent.min(*marked))
+    }
+
+    /// Whether messages of a round help anybody, while we are in round `now`. A certificate carries a peer that is
+    /// further behind to our round. What a later round may rest on are the marked ones.
+    pub(super) fn tells(&self, round: Round, now: Round) -> bool {
+        round.0.saturating_add(ROUNDS_TOLD) > now.0 || self.marked.contains(&round)
+    }
+
+    /// A round begins: what nobody is told any more is dropped.
+    pub(super) fn begin(&mut self, round: Round, now: Nanos, marked: BTreeSet<Round>) {
+        self.marked = marked;
+        let mut proposals = std::mem::take(&mut self.proposals);
+        proposals.retain(|(of, _), _| self.knows(*of, round));
+        self.proposals = proposals;
+        let mut published = std::mem::take(&mut self.published);
+        published.retain(|message| self.tells(message.round(), round));
+        self.published = published;
         self.round = Some(round);
         (self.round_at, self.proposed_at) = (now, now);
         self.began.insert(round, now);

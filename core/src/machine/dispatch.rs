@@ -50,6 +50,7 @@ impl Machine for Core {
             self.catch_up_deadline(),
             self.healing.deadline(),
             self.tell_deadline(),
+            self.hearings.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -90,10 +91,12 @@ impl Core {
             NetEvent::PeerUp { peer, validator } => {
                 self.peers.up(peer, validator);
                 self.note_links();
+                self.greet(peer, validator);
             }
             NetEvent::PeerDown { peer } => self.lose(peer),
             NetEvent::Message { peer, message } => self.on_message(peer, message),
             NetEvent::Status { peer, status } => self.on_status(peer, status),
+            NetEvent::Hearing { peer, hearing } => self.on_hearing(peer, hearing),
             NetEvent::Offer {
                 offer,
                 peer,
@@ -200,6 +203,7 @@ impl Core {
         self.catch_up();
         self.heal();
         self.tell();
+        self.call();
     }
 
     /// Asks for one sync that covers everything parked, and hands all outputs over.

@@ -135,7 +135,8 @@ impl Core {
         // After that, a status wakes us.
         let listening = self.listening_until.filter(|until| *until > self.now);
         match &self.phase {
-            Phase::Listening | Phase::Recovering { .. } => listening,
+            Phase::Listening => listening,
+            Phase::Recovering { .. } => [listening, self.gather_deadline()].into_iter().flatten().min(),
             // While the epoch is on its way, the store's answer wakes us.
             Phase::Between {
                 start_at,
@@ -201,6 +202,7 @@ impl Core {
     /// Starts the current height. `logged` says that its log epoch is open, so that we may sign.
     pub(super) fn start_height(&mut self, logged: bool) {
         let height = self.current();
+        self.end_gathering();
         let silence = self.silence(height);
         let enabled = logged && silence.is_none();
         // Where we sign nothing, we log nothing: the next start would replay a log that is not empty, and sign from it.

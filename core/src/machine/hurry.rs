@@ -101,11 +101,16 @@ impl Core {
         })
     }
 
-    /// Whether a validator that we are connected to says that it is connected to another one.
+    /// Whether a validator that we are connected to says that it is connected to another one. Of one that is further
+    /// away than that, and was never connected to us, what it signed at the height before shows that it is there.
     fn is_linked(&self, validator: &Address) -> bool {
         let Some(position) = self.config.validators.index_of(validator) else {
             return false;
         };
+        let seen = self.seen.get(validator).map(|seen| seen.step().0);
+        if !self.linked_ever.contains(position) && seen.is_some_and(|height| height >= self.head.height) {
+            return true;
+        }
         self.peers.iter().any(|(_, peer)| {
             let links = |status: &Status| status.links.contains(position);
             peer.validator.is_some() && peer.status.as_ref().is_some_and(links)

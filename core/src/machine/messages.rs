@@ -46,6 +46,7 @@ impl Core {
         if self.stopped {
             return;
         }
+        self.pass_on(peer, &message);
         let (height, current) = (message.height(), self.current());
         if self.phase == Phase::Running && height == current {
             self.take_message(Some(peer), message);
@@ -62,13 +63,24 @@ impl Core {
         if height != current {
             return height == current.next();
         }
-        let ours = self.host.round().unwrap_or_default();
-        self.phase != Phase::Running
-            || is_certificate(message)
-            || message.round().0 <= ours.0.saturating_add(ROUNDS_AHEAD)
+        if self.phase != Phase::Running || is_certificate(message) {
+            return true;
+        }
+        let (ours, round) = (self.host_round(), message.round());
+        // Whoever signs with our key is heard in whatever round.
+        round.0 <= ours.0.saturating_add(ROUNDS_AHEAD)
+            && (self.contest.knows(round, ours) || self.is_signed_by_us(message))
     }
 
-    fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
+    fn is_signed_by_us(&self, message: &ConsensusMessage) -> bool {
+        match message {
+            ConsensusMessage::Vote(vote) => vote.voter == self.address,
+            ConsensusMessage::Proposal(proposal) => proposal.proposer == self.address,
+            ConsensusMessage::Polka(_) | ConsensusMessage::Round(_) => false,
+        }
+    }
+
+    pub(super) fn verify(&mut self, message: &ConsensusMessage) -> Result<(), CertificateError> {
         let (set, chain) = (&self.config.validators, self.config.voting_chain());
         let verifier = &mut self.verifier;
         match message {
@@ -108,6 +120,9 @@ impl Core {
     /// Takes a verified message of the current height, from a peer or from those kept early.
     pub(super) fn take_message(&mut self, peer: Option<PeerId>, message: ConsensusMessage) {
         if self.phase != Phase::Running {
+            return;
+        }
+        if !is_certificate(&message) && !self.contest.knows(message.round(), self.host_round()) {
             return;
         }
         match message {
@@ -219,12 +234,7 @@ impl Core {
     /// A peer shows us a message of ours. If we know it, it costs nothing. Otherwise its signature must hold, or we
     /// charge the peer.
     fn hear_of_ours(&mut self, peer: PeerId, seen: SignedMessage) {
-        let (round, kind, signed) = contents(&seen);
-        let height = seen.step().0;
-        if self.signer.is_none()
-            || height <= self.head.height
-            || self.guard.get(height, round, kind) == Some(&signed) && seen.signer() == self.address
-        {
+        if self.is_known(&seen) {
             return;
         }
         if seen.signer() != self.address || self.verify(&seen.clone().into_message()).is_err() {
@@ -234,10 +244,20 @@ impl Core {
         self.note_signed(seen);
     }
 
+    /// Whether a message that is said to be ours is nothing new: we know it, or its height is decided.
+    pub(super) fn is_known(&self, seen: &SignedMessage) -> bool {
+        let (round, kind, signed) = contents(seen);
+        let height = seen.step().0;
+        self.signer.is_none()
+            || height <= self.head.height
+            || self.guard.get(height, round, kind) == Some(&signed) && seen.signer() == self.address
+    }
+
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
         self.note_links();
+        self.hearings.lose(&peer);
         self.values.lose(&peer);
         self.sync.lose(&peer);
         self.healing.lose(self.now, &peer);

@@ -6,7 +6,7 @@
 //! Keeps: a line in the log is about a stall that people see, and has its time.
 
 use malachitebft_core_types::{Round as MRound, Timeout, TimeoutKind};
-use ultramarine_types::{Address, Height, Nanos, VoteKind};
+use ultramarine_types::{Address, Height, Nanos, ValueId, ValueKey, VoteKind};
 
 use super::{Core, Phase, gather};
 use crate::io::Event;
@@ -206,18 +206,24 @@ impl Core {
                 ),
             ),
             Phase::Recovering { wanted, .. } => {
-                let back = |id: &&ultramarine_types::ValueId| {
-                    let key = ultramarine_types::ValueKey {
-                        height: self.current(),
-                        id: **id,
-                    };
-                    self.values.get(&key).is_some_and(KnownValue::is_stored)
+                if let Some(waits) = self.describe_gathering() {
+                    return (Cause::Start, waits);
+                }
+                let height = self.current();
+                let is_back = |id: &ValueId| {
+                    let value = self.values.get(&ValueKey { height, id: *id });
+                    value.is_some_and(KnownValue::is_stored)
                 };
-                let missing = wanted.iter().filter(|id| !back(id)).count();
+                let missing: Vec<&ValueId> = wanted.iter().filter(|id| !is_back(id)).collect();
+                // If our disk lost them and nobody else has them, only a decision of the others ends the wait.
+                let nowhere = missing.iter().filter(|id| self.peers.holders(height, id).is_empty());
                 (
                     Cause::Peers,
                     format!(
-                        "the consensus log waits for its replay: {missing} of its values are missing, {}",
+                        "the consensus log waits for its replay: {} of its values are missing, {} of them no \
+                         connected peer says it has; {}",
+                        missing.len(),
+                        nowhere.count(),
                         self.describe_heard()
                     ),
                 )

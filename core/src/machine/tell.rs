@@ -3,9 +3,14 @@
 //! Malachite sends a proposal once and has no gossip. So a peer at our height gets proposals, certificates and votes
 //! again if it is behind in rounds, or stuck in our round. It gets others' votes too, because it may not be connected
 //! to all of them.
+//!
+//! What is sent again does not grow with the rounds of a height. It is of our round and the one before, and of the
+//! rounds that a lock or a polka marks. The certificate of our round carries a peer that is further behind.
+
+use std::collections::BTreeSet;
 
 use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, limits};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, Round, limits};
 
 use super::{Core, Parked, Phase};
 use crate::held::RESENDS_WAITING_MAX;
@@ -28,6 +33,10 @@ impl Core {
             return;
         }
         let mine = self.status();
+        // This is asked after every input, and mostly there is nothing to tell to anybody.
+        if self.told.as_ref() == Some(&mine) && self.tell_deadline().is_none_or(|at| at > self.now) {
+            return;
+        }
         let mut news = Vec::new();
         for (id, peer) in self.peers.iter() {
             let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).cloned());
@@ -55,6 +64,7 @@ impl Core {
             }
             self.net(NetCommand::Status { to, status });
         }
+        self.told = Some(mine);
     }
 
     fn status(&self) -> Status {
@@ -76,10 +86,11 @@ impl Core {
     /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only
     /// a moment behind.
     fn could_propose(&self) -> bool {
-        let signs = match self.phase {
+        let signs = match &self.phase {
             Phase::Running | Phase::Committing => self.host.is_enabled(),
             Phase::Between { .. } => self.listening_until.is_none() && self.silence(self.current()).is_none(),
-            Phase::Off | Phase::Listening | Phase::Recovering { .. } => false,
+            Phase::Recovering { wanted, .. } => self.listening_until.is_none() && self.are_stored(wanted),
+            Phase::Off | Phase::Listening => false,
         };
         signs && self.execution.follows()
     }
@@ -89,6 +100,8 @@ impl Core {
         let set = &self.config.validators;
         let validators = self.peers.iter().filter_map(|(_, peer)| peer.validator);
         self.links = validators.filter_map(|validator| set.index_of(&validator)).collect();
+        let links = self.links;
+        links.iter().for_each(|position| self.linked_ever.insert(position));
     }
 
     /// When the next status is due.
@@ -136,6 +149,13 @@ impl Core {
         }
     }
 
+    /// Sends everybody what a replayed log said again and still matters.
+    pub(super) fn publish_again(&mut self) {
+        for message in self.contest.published.clone() {
+            self.park(Parked::Send(Recipients::All, message));
+        }
+    }
+
     /// Whether it is a peer's turn to get all votes again.
     pub(super) fn is_turn(&self, peer: &PeerId) -> bool {
         let turns = self.peers.len().div_ceil(VOTES_OF_ALL_TO).max(1) as u64;
@@ -145,21 +165,21 @@ impl Core {
 
     /// What helps a peer forward at the current height, certificates first. With `all`, others' votes of `round` and of
     /// our round as well.
-    fn missed(&self, height: Height, round: ultramarine_types::Round, all: bool) -> Vec<ConsensusMessage> {
+    fn missed(&self, height: Height, round: Round, all: bool) -> Vec<ConsensusMessage> {
         let mut messages: Vec<ConsensusMessage> = Vec::new();
         if self.phase != Phase::Running || self.host.height() != height {
             return messages;
         }
         messages.extend(self.host.round_certificate());
-        messages.extend(
-            self.contest
-                .proposals
-                .values()
-                .map(|proposal| ConsensusMessage::Proposal(proposal.clone())),
-        );
-        messages.extend(self.host.polkas());
-        let ours = self.host.round().unwrap_or_default();
-        let rounds = std::collections::BTreeSet::from([round, ours]);
+        let ours = self.host_round();
+        let tells = |round: Round| self.contest.tells(round, ours);
+        let proposals = self.contest.proposals.values().filter(|proposal| tells(proposal.round));
+        // A proposal that names a polka is worth nothing without it.
+        let named: BTreeSet<Round> = proposals.clone().filter_map(|proposal| proposal.valid_round).collect();
+        messages.extend(proposals.cloned().map(ConsensusMessage::Proposal));
+        let polkas = self.host.polkas();
+        messages.extend(polkas.filter(|polka| tells(polka.round()) || named.contains(&polka.round())));
+        let rounds = BTreeSet::from([round, ours]);
         for votes_round in rounds.into_iter().filter(|_| all) {
             messages.extend(self.host.votes(votes_round).into_iter().map(ConsensusMessage::Vote));
         }

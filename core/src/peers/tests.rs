@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ultramarine_types::network::Status;
 use ultramarine_types::{Address, Height, PeerId, PublicKey, Validator, ValidatorSet, ValueId, fixtures};
 
-use super::Peers;
+use super::{Peers, honest_height, is_quorum};
 
 fn set() -> Arc<ValidatorSet> {
     let list = (1..=4)
@@ -73,30 +74,23 @@ fn holders_are_those_at_the_height() {
 }
 
 #[test]
-fn all_heard_waits_for_every_other_validator() {
-    let (set, mut peers) = peers(&[0, 0]);
-    let ours = *set.at(3).unwrap().0;
-    assert!(!peers.all_heard(&set, &ours));
-    let third = PeerId([2; 32]);
-    peers.up(third, Some(*set.at(2).unwrap().0));
-    assert!(!peers.all_heard(&set, &ours), "connected is not heard");
-    peers.heard(&third, status(0));
-    assert!(peers.all_heard(&set, &ours));
-    peers.down(&third);
-    assert!(!peers.all_heard(&set, &ours));
+fn a_validator_with_two_nodes_tells_one_height() {
+    let (set, mut peers) = peers(&[3, 4]);
+    let (first, third) = (*set.at(0).unwrap().0, *set.at(2).unwrap().0);
+    peers.up(PeerId([8; 32]), Some(first));
+    peers.up(PeerId([9; 32]), Some(third));
+    peers.up(PeerId([10; 32]), None);
+    assert!(peers.heard(&PeerId([8; 32]), status(7)) && peers.heard(&PeerId([10; 32]), status(9)));
+    let tips = peers.tips_of_validators();
+    assert_eq!(tips.get(&first), Some(&Height(7)));
+    assert_eq!((tips.len(), tips.get(&third)), (2, None), "connected is not heard");
 }
 
 #[test]
-fn a_quorum_is_heard_with_ourselves_counted_once() {
-    let (set, mut peers) = peers(&[0]);
-    let ours = *set.at(3).unwrap().0;
-    assert!(!peers.quorum_heard(&set, &ours), "two of four");
-    peers.up(PeerId([9; 32]), Some(ours));
-    peers.heard(&PeerId([9; 32]), status(0));
-    assert!(!peers.quorum_heard(&set, &ours), "a peer in our own name adds nothing");
-    let second = PeerId([1; 32]);
-    peers.up(second, Some(*set.at(1).unwrap().0));
-    assert!(!peers.quorum_heard(&set, &ours), "connected is not heard");
-    peers.heard(&second, status(0));
-    assert!(peers.quorum_heard(&set, &ours));
+fn a_quorum_of_four_is_three() {
+    let set = set();
+    let first = |count: usize| set.iter().take(count).map(|(address, _)| address);
+    assert!(!is_quorum(&set, first(2)) && is_quorum(&set, first(3)));
+    let told: BTreeMap<Address, Height> = first(3).copied().zip([Height(9), Height(5), Height(4)]).collect();
+    assert_eq!(honest_height(&set, &told), Height(5), "one may lie");
 }

@@ -143,6 +143,8 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
 /// Keeps a connection to a configured peer, for ever.
 pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerConfig) {
     let mut backoff = Backoff::default();
+    // Which of its addresses a name is dialed at.
+    let mut turn = 0usize;
     let mut known = config.peer;
     let mut complaint: Option<Complaint> = None;
     loop {
@@ -154,7 +156,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             continue;
         }
         let started = hub.now();
-        let failure = match dial(&hub, &endpoint, &config.address).await {
+        let failure = match dial(&hub, &endpoint, &config.address, turn).await {
             Ok(connection) => {
                 known = known.or_else(|| crate::peers::identity::peer_of(&connection));
                 let deadline = Instant::now() + bounds::HANDSHAKE;
@@ -184,6 +186,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             return;
         }
         if let Some(why) = failure {
+            turn = turn.wrapping_add(1);
             hub.metrics.dials_failed.inc();
             complain(&mut complaint, &config.address, why, hub.now());
         }
@@ -191,12 +194,13 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
     }
 }
 
-async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str) -> Result<quinn::Connection, DialError> {
+/// Dials one of the addresses of a name: after each failure the next one has its turn.
+async fn dial(hub: &Hub, endpoint: &quinn::Endpoint, name: &str, turn: usize) -> Result<quinn::Connection, DialError> {
     let looked_up = timeout(bounds::HANDSHAKE, tokio::net::lookup_host(name)).await;
     let addresses = looked_up.map_err(|_| DialError::LookupTimedOut)?;
     let addresses = addresses.map_err(|error| DialError::Lookup(error.to_string()))?;
     let ours = endpoint.local_addr().map_err(transport)?;
-    let address = choose(addresses, ours).ok_or(DialError::Family)?;
+    let address = choose(addresses, ours, turn).ok_or(DialError::Family)?;
     hub.doors.borrow_mut().find(hub.now(), name, address);
     // TLS asks for a name; we compare keys.
     let connecting = endpoint.connect(address, "ultramarine").map_err(transport)?;
@@ -231,17 +235,15 @@ impl Backoff {
     }
 }
 
-/// The first address that a socket bound to `ours` can send to: one of its own family. A socket on all addresses of
-/// both families may take one of the other.
-fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr) -> Option<SocketAddr> {
-    let mut other = None;
-    for address in addresses {
-        if address.is_ipv4() == ours.is_ipv4() {
-            return Some(address);
-        }
-        other = other.or(Some(address));
+/// The address whose turn it is, among those that a socket bound to `ours` can send to: those of its own family, then,
+/// if it is on all addresses of both families, those of the other.
+fn choose(addresses: impl Iterator<Item = SocketAddr>, ours: SocketAddr, turn: usize) -> Option<SocketAddr> {
+    let (mut usable, others): (Vec<_>, Vec<_>) = addresses.partition(|address| address.is_ipv4() == ours.is_ipv4());
+    if ours.is_ipv6() && ours.ip().is_unspecified() {
+        usable.extend(others);
     }
-    other.filter(|_| ours.is_ipv6() && ours.ip().is_unspecified())
+    let turn = turn.checked_rem(usable.len())?;
+    usable.get(turn).copied()
 }
 
 #[cfg(test)]
@@ -262,9 +264,20 @@ mod tests {
             ("[::1]:1", vec![], None),
         ] {
             let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-            let chosen = choose(found.iter().map(|text| parse(text)), parse(ours));
+            let chosen = choose(found.iter().map(|text| parse(text)), parse(ours), 0);
             assert_eq!(chosen, expected.map(parse), "{ours} {found:?}");
         }
+    }
+
+    #[test]
+    fn every_address_of_a_name_has_its_turn() {
+        let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (first, second, other) = (parse("10.0.0.1:1"), parse("10.0.0.2:1"), parse("[2001:db8::1]:1"));
+        let chosen = |ours, turn| choose([first, other, second].into_iter(), parse(ours), turn);
+        let both: Vec<_> = (0..3).filter_map(|turn| chosen("[::]:1", turn)).collect();
+        assert_eq!(both, [other, first, second]);
+        let four: Vec<_> = (0..3).filter_map(|turn| chosen("0.0.0.0:1", turn)).collect();
+        assert_eq!(four, [first, second, first]);
     }
 
     proptest! {

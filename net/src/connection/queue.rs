@@ -1,51 +1,122 @@
-//! This file knows the small messages that wait for one peer: consensus messages, and the newest status only. If there
-//! is no room, messages of lower heights give way.
+//! This file knows the small messages that wait for one peer: consensus messages, each once, and the newest status
+//! only. If there is no room, the message of the lowest height and round gives way.
 //!
-//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, and a message of the newest height never gives way.
+//! Keeps: at most [`QUEUE_MESSAGES_MAX`] messages wait, each under a name of its own, and none gives way to one of a
+//! lower height or round.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ultramarine_types::Height;
+use ultramarine_types::hearing::{Call, Heard, Hearing};
+use ultramarine_types::{Address, ConsensusMessage, Height, Round, ValueId, VoteKind};
 
 use crate::bounds::QUEUE_MESSAGES_MAX;
+
+/// What a message says and who says it. Of two messages with one name, a peer needs the newer one only.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct MessageName {
+    height: Height,
+    round: Round,
+    kind: MessageKind,
+    value_id: Option<ValueId>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum MessageKind {
+    Proposal {
+        proposer: Address,
+        valid_round: Option<Round>,
+    },
+    Vote {
+        kind: VoteKind,
+        voter: Address,
+    },
+    Polka,
+    RoundCertificate,
+    Call {
+        listener: Address,
+    },
+    Heard {
+        by: Address,
+        listener: Address,
+    },
+}
+
+impl MessageName {
+    /// Calls and their answers are made again, so they are the first to give way.
+    pub fn of_hearing(hearing: &Hearing) -> Self {
+        let kind = match hearing {
+            Hearing::Call(Call { listener, .. }) => MessageKind::Call { listener: *listener },
+            Hearing::Heard(Heard { by, listener, .. }) => {
+                let (by, listener) = (*by, *listener);
+                MessageKind::Heard { by, listener }
+            }
+        };
+        Self {
+            height: Height::GENESIS,
+            round: Round(0),
+            kind,
+            value_id: None,
+        }
+    }
+
+    pub fn of(message: &ConsensusMessage) -> Self {
+        let (kind, value_id) = match message {
+            ConsensusMessage::Vote(vote) => {
+                let (kind, voter) = (vote.kind, vote.voter);
+                (MessageKind::Vote { kind, voter }, vote.value_id)
+            }
+            ConsensusMessage::Proposal(proposal) => {
+                let (proposer, valid_round) = (proposal.proposer, proposal.valid_round);
+                (MessageKind::Proposal { proposer, valid_round }, Some(proposal.value_id))
+            }
+            ConsensusMessage::Polka(polka) => (MessageKind::Polka, Some(polka.value_id)),
+            ConsensusMessage::Round(_) => (MessageKind::RoundCertificate, None),
+        };
+        Self {
+            height: message.height(),
+            round: message.round(),
+            kind,
+            value_id,
+        }
+    }
+}
 
 /// Control messages waiting for one peer.
 #[derive(Debug, Default)]
 pub struct Queue {
-    messages: VecDeque<(Height, Bytes)>,
+    /// In the order in which they go out.
+    messages: BTreeMap<u64, (MessageName, Bytes)>,
+    /// Where each stands.
+    places: BTreeMap<MessageName, u64>,
+    next: u64,
     status: Option<Bytes>,
 }
 
-/// The queue is full of messages of the newest height: the peer does not keep up. It catches up by sync when it comes
-/// back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooSlow;
-
 impl Queue {
-    /// Queues a consensus message. If there is no room, the oldest message of a lower height gives way.
-    pub fn push(&mut self, height: Height, frame: Bytes) -> Result<(), TooSlow> {
+    /// Queues a consensus message. One with the same name that waits already is replaced. If there is no room, a
+    /// message of the lowest height and round is dropped, which may be this one: a peer that misses it says so by its
+    /// status, and is sent again what it needs by then.
+    pub fn push(&mut self, name: MessageName, frame: Bytes) {
+        if let Some(place) = self.places.get(&name) {
+            self.messages.insert(*place, (name, frame));
+            return;
+        }
         if self.messages.len() >= QUEUE_MESSAGES_MAX {
-            let newest = self
-                .messages
-                .iter()
-                .map(|(height, _)| *height)
-                .max()
-                .unwrap_or(height)
-                .max(height);
-            let stale = self.messages.iter().position(|(height, _)| *height < newest);
-            match stale {
-                Some(position) => {
-                    let gone = self.messages.remove(position).map(|(height, _)| height);
-                    assert!(gone < Some(newest), "a message of the newest height never gives way");
+            let lowest = self.places.first_key_value().map(|(lowest, place)| (lowest, *place));
+            match lowest {
+                Some((lowest, place)) if (lowest.height, lowest.round) <= (name.height, name.round) => {
+                    if let Some((gone, _)) = self.messages.remove(&place) {
+                        self.places.remove(&gone);
+                    }
                 }
-                None if height < newest => return Ok(()),
-                None => return Err(TooSlow),
+                _ => return,
             }
         }
-        self.messages.push_back((height, frame));
+        self.messages.insert(self.next, (name.clone(), frame));
+        self.places.insert(name, self.next);
+        self.next += 1;
         self.check();
-        Ok(())
     }
 
     /// Queues a status. It replaces one that was not sent yet.
@@ -55,10 +126,13 @@ impl Queue {
 
     /// Takes the frame that goes out next.
     pub fn pop(&mut self) -> Option<Bytes> {
-        self.messages
-            .pop_front()
-            .map(|(_, frame)| frame)
-            .or_else(|| self.status.take())
+        match self.messages.pop_first() {
+            Some((_, (name, frame))) => {
+                self.places.remove(&name);
+                Some(frame)
+            }
+            None => self.status.take(),
+        }
     }
 
     /// Whether something waits.
@@ -71,36 +145,72 @@ impl Queue {
             self.messages.len() <= QUEUE_MESSAGES_MAX,
             "the queue stays within its ceiling"
         );
+        assert_eq!(
+            self.messages.len(),
+            self.places.len(),
+            "each message has a name of its own"
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ultramarine_types::{Signature, Vote};
+
     use super::*;
 
     fn frame(byte: u8) -> Bytes {
         Bytes::copy_from_slice(&[byte])
     }
 
+    /// The name of one of many votes of a round.
+    fn vote(height: u64, round: u32, voter: usize) -> MessageName {
+        let mut address = [0; 20];
+        address[..8].copy_from_slice(&(voter as u64).to_le_bytes());
+        MessageName::of(&ConsensusMessage::Vote(Vote {
+            kind: VoteKind::Prevote,
+            height: Height(height),
+            round: Round(round),
+            value_id: None,
+            voter: Address(address),
+            signature: Signature([0; 64]),
+        }))
+    }
+
+    fn sent(queue: &mut Queue) -> Vec<u8> {
+        std::iter::from_fn(|| queue.pop()).map(|frame| frame[0]).collect()
+    }
+
     #[test]
-    fn a_message_of_the_newest_height_is_never_dropped_for_an_older_one() {
+    fn a_full_queue_keeps_the_newest_and_never_parts() {
         let mut queue = Queue::default();
-        for _ in 0..QUEUE_MESSAGES_MAX {
-            assert_eq!(queue.push(Height(4), frame(4)), Ok(()));
+        for voter in 0..QUEUE_MESSAGES_MAX {
+            queue.push(vote(4, 7, voter), frame(4));
         }
-        for _ in 0..QUEUE_MESSAGES_MAX {
-            assert_eq!(queue.push(Height(5), frame(5)), Ok(()), "an older one gave way");
+        for voter in 0..QUEUE_MESSAGES_MAX {
+            queue.push(vote(5, 0, voter), frame(5));
         }
-        assert_eq!(
-            queue.push(Height(4), frame(4)),
-            Ok(()),
-            "dropped, and that is no reason to part"
-        );
-        assert_eq!(queue.push(Height(5), frame(5)), Err(TooSlow));
+        queue.push(vote(4, 9, 0), frame(4));
         assert_eq!(queue.messages.len(), QUEUE_MESSAGES_MAX);
-        while let Some(frame) = queue.pop() {
-            assert_eq!(&frame[..], &[5]);
+        for voter in 0..3 {
+            queue.push(vote(5, 1, voter), frame(6));
         }
+        let sent = sent(&mut queue);
+        assert_eq!(sent.iter().filter(|byte| **byte == 6).count(), 3, "the newest round");
+        assert!(sent.iter().all(|byte| *byte != 4), "the lower height gave way");
+    }
+
+    #[test]
+    fn what_is_sent_again_waits_once_in_its_place() {
+        let mut queue = Queue::default();
+        queue.push(vote(1, 0, 1), frame(1));
+        queue.push(vote(1, 0, 2), frame(2));
+        for _ in 0..3 * QUEUE_MESSAGES_MAX {
+            queue.push(vote(1, 0, 1), frame(3));
+        }
+        assert_eq!(sent(&mut queue), [3, 2]);
+        queue.push(vote(1, 0, 1), frame(4));
+        assert_eq!(sent(&mut queue), [4], "what was sent may be sent again");
     }
 
     #[test]
@@ -108,8 +218,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.push_status(frame(1));
         queue.push_status(frame(2));
-        assert_eq!(queue.push(Height(1), frame(9)), Ok(()));
-        let sent: Vec<u8> = std::iter::from_fn(|| queue.pop()).map(|frame| frame[0]).collect();
-        assert_eq!(sent, [9, 2]);
+        queue.push(vote(1, 0, 1), frame(9));
+        assert_eq!(sent(&mut queue), [9, 2]);
     }
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::{Address, Height, PeerId};
+use ultramarine_types::{Address, PeerId};
 
 use crate::bounds;
 use crate::connection::bulk::Bulk;
-use crate::connection::queue::{Queue, TooSlow};
+use crate::connection::queue::{MessageName, Queue};
 use crate::metrics::Metrics;
 use crate::peers::budgets::Spender;
 use crate::peers::origin::PeerOrigin;
@@ -90,12 +90,9 @@ impl Session {
         }
     }
 
-    /// Queues a consensus message. Disconnects a peer that does not take them.
-    pub fn send(&self, height: Height, frame: Bytes) {
-        if self.queue.borrow_mut().push(height, frame) == Err(TooSlow) {
-            tracing::warn!(peer = %self.peer, "{}", Goodbye::Slow);
-            self.close(Goodbye::Slow);
-        }
+    /// Queues a consensus message.
+    pub fn send(&self, name: MessageName, frame: Bytes) {
+        self.queue.borrow_mut().push(name, frame);
         self.queued.notify_one();
     }
 

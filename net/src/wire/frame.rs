@@ -31,6 +31,8 @@ numbered! {
         Hello = 1,
         Message = 2,
         Status = 3,
+        /// A call of a validator that has just started, or an answer to one.
+        Hearing = 4,
         /// An `Init`: first on a stream of parts.
         Init = 16,
         Chunk = 17,
@@ -57,6 +59,7 @@ impl FrameKind {
             Self::Hello => bounds::HELLO_BYTES_MAX,
             Self::Message => bounds::MESSAGE_FRAME_BYTES_MAX,
             Self::Status => bounds::STATUS_FRAME_BYTES_MAX,
+            Self::Hearing => bounds::HEARING_FRAME_BYTES_MAX,
             Self::Init => bounds::INIT_FRAME_BYTES_MAX,
             Self::List => bounds::LIST_FRAME_BYTES_MAX,
             Self::Chunk => bounds::CHUNK_FRAME_BYTES_MAX,

@@ -14,6 +14,7 @@ use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 use ultramarine_types::canonical::Cursor;
+use ultramarine_types::hearing::Hearing;
 use ultramarine_types::limits::{
     BLOBS_PER_BLOCK_MAX, EXTRA_DATA_BYTES_MAX, PAYLOAD_CHUNKS_MAX, STATUS_VALUES_MAX, VALIDATORS_MAX,
 };
@@ -185,6 +186,10 @@ codec!(
     /// The frame of a status.
     status_frame, read_status, Status, FrameKind::Status, "not a status within its bounds",
     |status| status.holds.len() <= STATUS_VALUES_MAX
+);
+codec!(
+    /// The frame of a call or of an answer to one.
+    hearing_frame, read_hearing, Hearing, FrameKind::Hearing, "not a call or an answer to one", |_| true
 );
 codec!(
     /// The frame of an `Init`.

@@ -10,14 +10,15 @@ use ultramarine_net::message::{self, ValueWant};
 use ultramarine_net::streaming::split::{list_frame, split};
 use ultramarine_net::streaming::{ListSet, Missing, Ranges};
 use ultramarine_types::consensus::SignedMessage;
+use ultramarine_types::hearing::{Heard, Hearing};
 use ultramarine_types::limits::{
     BLOB_BYTES, BLOBS_PER_BLOCK_MAX, EXTRA_DATA_BYTES_MAX, PAYLOAD_CHUNKS_MAX, PROOFS_PER_BLOB_MAX, STATUS_VALUES_MAX,
     VALIDATORS_MAX,
 };
 use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::{
-    Address, Assembly, ConsensusMessage, Hash, Height, KzgCommitment, KzgProof, ListKind, Lists, PolkaCertificate,
-    Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind, consensus,
+    Address, Assembly, ConsensusMessage, Hash, Height, KzgCommitment, KzgProof, ListKind, Lists, Nonce,
+    PolkaCertificate, Proposal, Round, RoundCertificate, Signature, ValueId, Vote, VoteKind, consensus,
 };
 
 use crate::fixture::{params, same_bytes, value};
@@ -130,7 +131,20 @@ fn the_largest_legal_messages_fit_their_frames() {
         proposes: true,
     };
     let frame = message::status_frame(&status);
-    assert_eq!(message::read_status(&body_of(&frame, FrameKind::Status)), Ok(status));
+    assert_eq!(
+        message::read_status(&body_of(&frame, FrameKind::Status)),
+        Ok(status.clone())
+    );
+    let heard = Hearing::Heard(Heard {
+        by: address,
+        listener: address,
+        nonce: Nonce([3; 32]),
+        tip: height,
+        seen: status.seen_signed,
+        signature,
+    });
+    let frame = message::hearing_frame(&heard);
+    assert_eq!(message::read_hearing(&body_of(&frame, FrameKind::Hearing)), Ok(heard));
     let certificate = ultramarine_types::CommitCertificate {
         height,
         round,
@@ -333,6 +347,7 @@ proptest! {
         body.extend_from_slice(&bytes);
         let _ = message::read_message(&body);
         let _ = message::read_status(&body);
+        let _ = message::read_hearing(&body);
         let _ = message::read_init(&body);
         let _ = message::read_parts_request(&body);
         let _ = message::read_value_request(&body);

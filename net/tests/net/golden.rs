@@ -11,13 +11,14 @@ use ultramarine_net::streaming::{ListSet, Missing};
 use ultramarine_net::versions::WireVersions;
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::consensus::{CertificateSignature, RoundCertificateKind, RoundSignature, SignedMessage};
+use ultramarine_types::hearing::{Call, Heard, Hearing};
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{ClockReading, Echo, Status};
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
 use ultramarine_types::positions::Positions;
 use ultramarine_types::{
     Address, Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, ExecutionHeader, Hash, Height, Init,
-    KzgCommitment, KzgProof, ListKind, Lists, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
+    KzgCommitment, KzgProof, ListKind, Lists, Nonce, PolkaCertificate, Proposal, PublicKey, Round, RoundCertificate,
     Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind,
 };
 
@@ -234,6 +235,42 @@ fn messages_have_these_bytes() {
     ] {
         assert_frame(&message::message_frame(&message), what, golden);
     }
+}
+
+#[test]
+fn calls_and_answers_have_these_bytes() {
+    let (listener, nonce) = (signer(), Nonce(pattern(0x08)));
+    let call = Hearing::Call(Call {
+        listener,
+        nonce,
+        signature: signature(),
+    });
+    assert_frame(
+        &message::hearing_frame(&call),
+        "call",
+        "690ed074a7c26d0bfc64af72591249c856838e1f726df92ebc734e5f8ab346c1",
+    );
+    let heard = |tip, seen| {
+        let heard = Heard {
+            by: Address(pattern(0x11)),
+            listener,
+            nonce,
+            tip,
+            seen,
+            signature: Signature(pattern(0x50)),
+        };
+        message::hearing_frame(&Hearing::Heard(heard))
+    };
+    assert_frame(
+        &heard(HEIGHT, Some(SignedMessage::Proposal(proposal(Some(Round(1)))))),
+        "heard",
+        "7bdd355b6d80978bccef0517d95cb603dafa4e54de8bc8822585fdcf662618d9",
+    );
+    assert_frame(
+        &heard(Height(0), None),
+        "heard nothing",
+        "b3e1e2c462c0eb607e5df4d64b71f115fe6a3df252c2f2d5f70231ce82c938e4",
+    );
 }
 
 #[test]

@@ -6,9 +6,12 @@ use ultramarine_net::bounds::{HELLO_BYTES, WIRE_VERSIONS};
 use ultramarine_net::frame::{FrameKind, frame};
 use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{endpoint, message};
+use ultramarine_types::hearing::{Call, Hearing};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, OfferKind, Recipients, SyncEnd, SyncWant};
 use ultramarine_types::storage::{Absent, Tag};
-use ultramarine_types::{Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, PeerId, fixtures};
+use ultramarine_types::{
+    Assembly, ChainIdentity, CommitCertificate, ConsensusMessage, Hash, Height, Nonce, PeerId, Signature, fixtures,
+};
 
 use crate::fixture::{certificate, same_bytes, value, vote};
 use crate::node::{Node, Setup, attestation, identity, validator};
@@ -59,7 +62,7 @@ fn expect_message(node: &mut Node, from: PeerId) -> ConsensusMessage {
 }
 
 #[test]
-fn votes_and_statuses_travel_both_ways() {
+fn votes_statuses_and_calls_travel() {
     let (mut one, mut two) = pair();
     one.tell(NetCommand::Send {
         to: Recipients::All,
@@ -81,6 +84,20 @@ fn votes_and_statuses_travel_both_ways() {
         _ => None,
     });
     assert_eq!((from, got), (one.peer, status));
+    let call = Hearing::Call(Call {
+        listener: validator(1),
+        nonce: Nonce([4; 32]),
+        signature: Signature([5; 64]),
+    });
+    one.tell(NetCommand::Hearing {
+        to: two.peer,
+        hearing: call.clone(),
+    });
+    let (from, got) = two.expect("call", |event| match event {
+        NetEvent::Hearing { peer, hearing } => Some((peer, hearing)),
+        _ => None,
+    });
+    assert_eq!((from, got), (one.peer, call));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ultramarine_engine::{Endpoint, EngineOptions, Secret, Waiting};
 use ultramarine_net::{Attester, NetOptions, PeerConfig};
 use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::StoreOptions;
-use ultramarine_types::Nanos;
+use ultramarine_types::{Nanos, Nonce};
 
 use crate::archive::uploader::UploaderOptions;
 use crate::config::{ArchiveConfig, Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
@@ -138,5 +138,6 @@ pub fn core_config(config: &Config, genesis: &Genesis, keys: &Keys) -> CoreConfi
         genesis_block: genesis.genesis_block,
         retention: config.retention.blobs_heights,
         fresh_directory_listen: LISTEN,
+        nonce: Nonce(rand::random()),
     }
 }

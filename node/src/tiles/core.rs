@@ -261,6 +261,7 @@ impl Audience {
             NetEvent::PeerUp { .. } => self.board.peer_up(),
             NetEvent::PeerDown { .. } => self.board.peer_down(),
             NetEvent::Status { .. }
+            | NetEvent::Hearing { .. }
             | NetEvent::Incomplete { .. }
             | NetEvent::Payload { .. }
             | NetEvent::Flawed { .. }

@@ -3,7 +3,8 @@
 
 use ultramarine_net::message::ValueResponse;
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::{Height, Round, ValueId};
+use ultramarine_types::hearing::Hearing;
+use ultramarine_types::{Height, Round, ValueId, sign};
 
 use super::{Adversary, Means};
 use crate::wire::SimFrame;
@@ -44,6 +45,19 @@ impl Adversary for Liar {
                 }
                 status.oldest_blobs = Height(means.dice.between(0, 100));
                 vec![SimFrame::Status(status)]
+            }
+            SimFrame::Hearing(Hearing::Heard(mut heard)) if means.dice.chance(500) => {
+                means.count("false-answer-to-a-call");
+                heard.tip = Height(means.dice.between(0, 50));
+                heard.seen = None;
+                // Others' answers it can only spoil, and spoils at its own cost.
+                if heard.by == means.address {
+                    let bytes = sign::heard(&means.chain.identity, &heard);
+                    heard.signature = means.sign(&bytes);
+                } else if means.dice.chance(500) {
+                    return vec![];
+                }
+                vec![SimFrame::Hearing(Hearing::Heard(heard))]
             }
             SimFrame::SyncAnswer { stream, .. } if means.dice.chance(100) => {
                 means.count("false-sync-answer");

@@ -105,8 +105,10 @@ impl LogFile {
 
     /// Whether a durable record contains these bytes.
     pub fn holds(&self, needle: &[u8]) -> bool {
+        // What was synced last is asked for most.
         self.durable
             .iter()
+            .rev()
             .any(|record| record.windows(needle.len()).any(|window| window == needle))
     }
 

@@ -124,6 +124,7 @@ impl Packet {
         let (place, pieces) = match frame {
             SimFrame::Message(message) => (Place::Control, vec![message::message_frame(message)]),
             SimFrame::Status(status) => (Place::Control, vec![message::status_frame(status)]),
+            SimFrame::Hearing(hearing) => (Place::Control, vec![message::hearing_frame(hearing)]),
             SimFrame::Begin { stream, init, answers } => {
                 let place = match answers {
                     true => Place::Parts(*stream),
@@ -208,6 +209,10 @@ impl Packet {
             (Place::Control, FrameKind::Status) => {
                 let status = message::read_status(&aligned(&body)).map_err(|fault| fault.0)?;
                 Ok(SimFrame::Status(status))
+            }
+            (Place::Control, FrameKind::Hearing) => {
+                let hearing = message::read_hearing(&aligned(&body)).map_err(|fault| fault.0)?;
+                Ok(SimFrame::Hearing(hearing))
             }
             (Place::Control, _) => Err("a frame of this kind may not come on the control stream"),
             (Place::Value(stream) | Place::Parts(stream), FrameKind::Init) => Ok(SimFrame::Begin {

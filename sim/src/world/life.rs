@@ -8,8 +8,9 @@ use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_net::{Attestation, Budgets, PeerOrigin, Site};
+use ultramarine_types::canonical::Canonical;
 use ultramarine_types::network::{NetEvent, SyncEnd};
-use ultramarine_types::{Address, Hash, Nanos, Outbox};
+use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox};
 
 use super::{Event, Node, World};
 use crate::block;
@@ -24,7 +25,10 @@ impl World {
         if self.nodes[index].is_running() {
             return;
         }
-        let core = Core::new(self.core_config(index));
+        let mut core = Core::new(self.core_config(index));
+        if self.config.short_rounds {
+            core.shorten_rounds();
+        }
         let limits = self.config.chain.limits();
         let node = &mut self.nodes[index];
         node.stopped = None;
@@ -126,6 +130,16 @@ impl World {
     /// The process starts again now.
     pub fn restart(&mut self, index: usize) {
         self.queue.plan(self.now, Event::Start { node: index });
+    }
+
+    /// The process starts now and dials everybody, as a node does at its start.
+    pub fn start_at_once(&mut self, index: usize) {
+        self.restart(index);
+        for other in (0..self.nodes.len()).filter(|other| *other != index) {
+            let (a, b) = (index.min(other), index.max(other));
+            let at = self.now + self.dice.millis(2, 20);
+            self.queue.plan(at, Event::Connect { a, b });
+        }
     }
 
     /// The node's execution client dies; it comes back with [`start_client`](Self::start_client). `false` if it
@@ -293,6 +307,14 @@ impl World {
         self.feed(index, Input::Net(NetEvent::PeerDown { peer: name }));
     }
 
+    /// Another one in each life.
+    fn nonce(&self, index: usize) -> Nonce {
+        let drawn = Canonical::new("ultramarine/sim/nonce/1")
+            .u64(self.config.seed)
+            .u64(index as u64);
+        Nonce(drawn.u32(self.nodes[index].life).sha256().0)
+    }
+
     /// Where a full node stands: each has an address of its own, and all strangers have one.
     fn site_of(&self, node: usize) -> Site {
         let last = match self.nodes[node].is_honest() {
@@ -345,6 +367,7 @@ impl World {
             genesis_block: block::genesis(),
             retention: self.config.retention,
             fresh_directory_listen: Nanos::from_millis(2000),
+            nonce: self.nonce(index),
             #[cfg(feature = "planted")]
             planted: self
                 .config

@@ -34,6 +34,11 @@ impl World {
                     self.send(index, peer, SimFrame::Status(status));
                 }
             }
+            NetCommand::Hearing { to, hearing } => {
+                if let Some(peer) = self.peer_index(&to) {
+                    self.send(index, peer, SimFrame::Hearing(hearing));
+                }
+            }
             NetCommand::Admit { offer, tag } => {
                 self.trace
                     .line(self.now, format_args!("{index} admits {} {tag:?}", offer.0));
@@ -139,6 +144,7 @@ impl World {
                 self.feed(index, Input::Net(NetEvent::Message { peer, message }));
             }
             SimFrame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
+            SimFrame::Hearing(hearing) => self.feed(index, Input::Net(NetEvent::Hearing { peer, hearing })),
             SimFrame::Begin { stream, init, answers } => self.begin(from, index, stream, init, answers),
             SimFrame::List { .. }
             | SimFrame::Blob { .. }

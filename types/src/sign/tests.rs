@@ -1,6 +1,7 @@
 //! Golden sign bytes, printed by `docs/formats/recompute.py golden`: a change here forks every chain that exists.
 
 use super::*;
+use crate::consensus::{Proposal, Vote};
 use crate::value::tests::pattern;
 
 fn id() -> ValueId {
@@ -39,6 +40,65 @@ fn proposal_bytes_never_change() {
         "16756c7472616d6172696e652f70726f706f73616c2f3208090a0b0c0d0e0f101112131415161718191a1b1c\
          1d1e1f2021222324252627070000000000000002000000c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4\
          d5d6d7d8d9dadbdcdddedf0101000000"
+    );
+}
+
+#[test]
+fn bytes_of_calls_and_answers_never_change() {
+    let (listener, nonce) = (Address(pattern(0x30)), Nonce(pattern(0x50)));
+    assert_eq!(
+        hex::encode(call(&chain(), &listener, &nonce)),
+        "12756c7472616d6172696e652f63616c6c2f3208090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20\
+         21222324252627303132333435363738393a3b3c3d3e3f40414243505152535455565758595a5b5c5d5e5f60\
+         6162636465666768696a6b6c6d6e6f"
+    );
+    let bytes = |seen| {
+        let answer = Heard {
+            by: Address(pattern(0x70)),
+            listener,
+            nonce,
+            tip: Height(9),
+            seen,
+            signature: Signature::ZERO,
+        };
+        hex::encode(heard(&chain(), &answer))
+    };
+    assert_eq!(
+        bytes(None),
+        "13756c7472616d6172696e652f68656172642f3208090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\
+         2021222324252627303132333435363738393a3b3c3d3e3f40414243505152535455565758595a5b5c5d5e5f\
+         606162636465666768696a6b6c6d6e6f090000000000000000"
+    );
+    let (height, round, signature) = (Height(7), Round(2), Signature(pattern(0x60)));
+    let vote = Vote {
+        kind: VoteKind::Prevote,
+        height,
+        round,
+        value_id: Some(id()),
+        voter: listener,
+        signature,
+    };
+    assert_eq!(
+        bytes(Some(SignedMessage::Vote(vote))),
+        "13756c7472616d6172696e652f68656172642f3208090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\
+         2021222324252627303132333435363738393a3b3c3d3e3f40414243505152535455565758595a5b5c5d5e5f\
+         606162636465666768696a6b6c6d6e6f09000000000000000122a0be351afe3bdff091b3dd5729271b9bf8c9\
+         a66e14286988126739ecddc0b9"
+    );
+    let proposal = Proposal {
+        height,
+        round,
+        value_id: id(),
+        valid_round: Some(Round(1)),
+        proposer: listener,
+        signature,
+    };
+    assert_eq!(
+        bytes(Some(SignedMessage::Proposal(proposal))),
+        "13756c7472616d6172696e652f68656172642f3208090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\
+         2021222324252627303132333435363738393a3b3c3d3e3f40414243505152535455565758595a5b5c5d5e5f\
+         606162636465666768696a6b6c6d6e6f090000000000000001a598b34e73aacc43d113c44603fc8c9b0b3218\
+         db1b00e1fc7ca329763e06baf6"
     );
 }
 

@@ -12,7 +12,7 @@ use crate::signing::Signer;
 use crate::{Event, Input, Output, Stop};
 
 /// A prevote with a node's key that the node itself never makes.
-fn foreign(node: usize, height: Height) -> SignedMessage {
+pub fn foreign(node: usize, height: Height) -> SignedMessage {
     let signer = Signer::new(&world::seed(node));
     let round = Round(7);
     let bytes = sign::vote(&fixtures::CHAIN, VoteKind::Prevote, height, round, None);
@@ -34,7 +34,7 @@ fn foreign_from(peer: usize, node: usize, height: Height) -> Input {
 }
 
 /// The lowest and the highest height at which a node signed since it had signed `before` things.
-fn signed_since(world: &World, node: usize, before: usize) -> Option<(Height, Height)> {
+pub fn signed_since(world: &World, node: usize, before: usize) -> Option<(Height, Height)> {
     let events = world.nodes[node].events.iter().filter_map(|event| match event {
         Event::Signed { height, .. } => Some(*height),
         _ => None,
@@ -43,7 +43,7 @@ fn signed_since(world: &World, node: usize, before: usize) -> Option<(Height, He
     Some((*heights.iter().min()?, *heights.iter().max()?))
 }
 
-fn signatures(world: &World, node: usize) -> usize {
+pub fn signatures(world: &World, node: usize) -> usize {
     let is_signed = |event: &&Event| matches!(event, Event::Signed { .. });
     world.nodes[node].events.iter().filter(is_signed).count()
 }
@@ -270,7 +270,7 @@ fn a_wiped_validator_that_hears_nobody_signs_nothing() {
 }
 
 /// Everybody dies at a height above 3; node 2 loses its disk and starts alone. The tip of all.
-fn wiped_alone(world: &mut World) -> Height {
+pub fn wiped_alone(world: &mut World) -> Height {
     world.start_all();
     assert!(world.run(MINUTE, |world| world.all_at(4)));
     for node in 0..4 {
@@ -282,7 +282,7 @@ fn wiped_alone(world: &mut World) -> Height {
 }
 
 /// Node 2 hears a peer's status.
-fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedMessage>) {
+pub fn hear(world: &mut World, peer: usize, tip: Height, seen_signed: Option<SignedMessage>) {
     let up = NetEvent::PeerUp {
         peer: world::peer_id(peer),
         validator: Some(world::address_of(peer)),

@@ -16,8 +16,8 @@ use ultramarine_types::execution::{Built, ParentBlock};
 use ultramarine_types::network::{Fault, NetEvent};
 use ultramarine_types::storage::{LogCondition, Recovered, RecoveredLog, StoreRequest, Tag};
 use ultramarine_types::{
-    Address, Assembly, Chain, ChainParams, ConsensusMessage, Height, Machine, Nanos, Outbox, Round, ValidatorSet,
-    ValueId, ValueKey,
+    Address, Assembly, Chain, ChainParams, ConsensusMessage, Height, Machine, Nanos, Nonce, Outbox, Round,
+    ValidatorSet, ValueId, ValueKey,
 };
 
 pub use self::client::{Client, build};
@@ -89,6 +89,8 @@ pub struct World {
     /// How often something happened without time moving.
     idle: (Nanos, u64),
     pub full_nodes: BTreeSet<usize>,
+    /// Pairs that never connect, the lower first.
+    pub missing: BTreeSet<(usize, usize)>,
 }
 
 impl World {
@@ -141,6 +143,7 @@ impl World {
             pruned_below: Height(0),
             idle: (Nanos::ZERO, 0),
             full_nodes: (validators_count..validators_count + full).collect(),
+            missing: BTreeSet::new(),
         };
         world.schedule(Nanos::from_millis(1000), Happening::Clock);
         world
@@ -171,6 +174,7 @@ impl World {
             },
             retention: None,
             fresh_directory_listen: self.listen,
+            nonce: Nonce([self.nodes[node].life as u8; 32]),
             #[cfg(feature = "planted")]
             planted: None,
         };
@@ -207,6 +211,9 @@ impl World {
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
+        if self.missing.contains(&(a.min(b), a.max(b))) {
+            return;
+        }
         for (from, to) in [(a, b), (b, a)] {
             if self.nodes[to].connected.insert(from) {
                 let validator = (!self.full_nodes.contains(&from)).then(|| self.address(from));

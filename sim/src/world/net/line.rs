@@ -156,7 +156,7 @@ impl World {
     /// How long a frame waits until its sender can afford that it is read; `None` if it need not wait.
     fn reads_after(&mut self, from: usize, to: usize, frame: &SimFrame) -> Option<Nanos> {
         let spend = match frame {
-            SimFrame::Message(_) | SimFrame::Status(_) => Spend::Message,
+            SimFrame::Message(_) | SimFrame::Status(_) | SimFrame::Hearing(_) => Spend::Message,
             SimFrame::Begin { answers: false, .. } => Spend::Stream,
             _ => return None,
         };

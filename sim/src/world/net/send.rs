@@ -1,6 +1,6 @@
 //! This file knows how messages and requests of a node reach its line, and what an adversary makes of them.
 
-use ultramarine_net::TooSlow;
+use ultramarine_net::MessageName;
 use ultramarine_net::message::ValueWant;
 use ultramarine_types::network::{Recipients, SyncWant};
 use ultramarine_types::{ConsensusMessage, Height, ValueId, VoteKind};
@@ -40,10 +40,10 @@ impl World {
         };
         if self.nodes[index].is_honest() {
             // Written once for all, as the real net does.
-            let height = message.height();
+            let name = MessageName::of(&message);
             let packet = Packet::write(&SimFrame::Message(message));
             for peer in peers {
-                self.hand_over(index, peer, Some(height), packet.clone());
+                self.hand_over(index, peer, Some(name.clone()), packet.clone());
             }
         } else {
             for peer in peers {
@@ -123,23 +123,23 @@ impl World {
     }
 
     fn write(&mut self, from: usize, to: usize, frame: &SimFrame) {
-        let height = match frame {
-            SimFrame::Message(message) => Some(message.height()),
+        let name = match frame {
+            SimFrame::Message(message) => Some(MessageName::of(message)),
+            SimFrame::Hearing(hearing) => Some(MessageName::of_hearing(hearing)),
             _ => None,
         };
-        self.hand_over(from, to, height, Packet::write(frame));
+        self.hand_over(from, to, name, Packet::write(frame));
     }
 
-    /// Hands a packet to a node's line. A message of consensus has a height.
-    fn hand_over(&mut self, from: usize, to: usize, height: Option<Height>, mut packet: Packet) {
+    /// Hands a packet to a node's line. Of what waits on the control stream all but statuses have names.
+    fn hand_over(&mut self, from: usize, to: usize, name: Option<MessageName>, mut packet: Packet) {
         let uplink = &mut self.nodes[from].uplink;
-        match (packet.place, height) {
-            (Place::Control, height) => {
+        match (packet.place, name) {
+            (Place::Control, name) => {
                 let Some(frame) = packet.pieces.pop() else { return };
-                match height {
+                match name {
                     None => uplink.status(to, frame),
-                    Some(height) if uplink.message(to, height, frame) == Err(TooSlow) => self.close(from, to),
-                    Some(_) => {}
+                    Some(name) => uplink.message(to, name, frame),
                 }
             }
             (Place::Request(_) | Place::Reset(_), _) => {

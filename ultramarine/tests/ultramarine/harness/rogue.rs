@@ -216,6 +216,7 @@ async fn listen(mut receive: quinn::RecvStream, heard: Arc<Mutex<Heard>>) {
         match header.kind {
             FrameKind::Message => heard.messages.push(read_message(&body).expect("a node's message")),
             FrameKind::Status => heard.status = Some(read_status(&body).expect("a node's status")),
+            FrameKind::Hearing => {}
             other => panic!("{other:?} on a control stream"),
         }
     }

@@ -41,6 +41,12 @@ impl World {
                     );
                 }
             }
+            NetCommand::Hearing { to, hearing } => {
+                for to in self.recipients(from, Recipients::One(to)) {
+                    let (peer, hearing) = (peer_id(from), hearing.clone());
+                    self.deliver(to, 1000, Input::Net(NetEvent::Hearing { peer, hearing }));
+                }
+            }
             NetCommand::Stream { key, to } => {
                 let Some(assembly) = self.held(from, &key) else { return };
                 for to in self.recipients(from, to) {

@@ -1,0 +1,116 @@
+//! Whom a message reaches that is not connected to its signer.
+
+use ultramarine_types::network::{NetCommand, NetEvent, Recipients, Status};
+use ultramarine_types::{ConsensusMessage, Height, PeerId, Positions, Round, ValueId, Vote, VoteKind, fixtures, sign};
+
+use super::offers::{feed, running};
+use super::world::{self, World};
+use crate::held::ROUNDS_AHEAD;
+use crate::machine::Parked;
+use crate::signing::Signer;
+use crate::{Input, Output};
+
+/// A prevote of node 1.
+fn vote(height: Height, round: u32, value: Option<u8>) -> ConsensusMessage {
+    let signer = Signer::new(&world::seed(1));
+    let (round, value_id) = (Round(round), value.map(|byte| ValueId([byte; 32])));
+    let bytes = sign::vote(&fixtures::CHAIN, VoteKind::Prevote, height, round, value_id.as_ref());
+    ConsensusMessage::Vote(Vote {
+        kind: VoteKind::Prevote,
+        height,
+        round,
+        value_id,
+        voter: signer.address(),
+        signature: signer.sign(&bytes),
+    })
+}
+
+/// Those to whom node 0 passes a message on that a peer brings, at once or once its log is durable.
+fn passed(world: &mut World, peer: PeerId, message: ConsensusMessage) -> Vec<PeerId> {
+    let waits = |world: &World| {
+        let core = world.nodes[0].core.as_ref().unwrap();
+        let waiting = core.gate.parked().filter_map(|parked| match parked {
+            Parked::Send(Recipients::One(to), waits) => (*waits == message).then_some(*to),
+            _ => None,
+        });
+        waiting.collect::<Vec<_>>()
+    };
+    let before = waits(world).len();
+    let input = Input::Net(NetEvent::Message {
+        peer,
+        message: message.clone(),
+    });
+    let sent = feed(world, input).into_iter().filter_map(|output| match output {
+        Output::Net(NetCommand::Send {
+            to: Recipients::One(to),
+            message: sent,
+        }) => (sent == message).then_some(to),
+        _ => None,
+    });
+    let sent: Vec<_> = sent.collect();
+    sent.into_iter().chain(waits(world).split_off(before)).collect()
+}
+
+/// A peer of node 0 says to whom it is linked.
+fn link(world: &mut World, peer: PeerId, tip: Height, links: Positions) {
+    let status = Status {
+        links,
+        ..fixtures::status(tip)
+    };
+    feed(world, Input::Net(NetEvent::Status { peer, status }));
+}
+
+#[test]
+fn a_vote_is_passed_on_once_to_validators_without_a_link_to_its_signer() {
+    let (mut world, height) = running();
+    let [one, two, three] = [1, 2, 3].map(world::peer_id);
+    let stranger = PeerId([200; 32]);
+    let (peer, validator) = (stranger, None);
+    feed(&mut world, Input::Net(NetEvent::PeerUp { peer, validator }));
+    let set = world::validators(4);
+    let links = |nodes: &[usize]| {
+        let positions = nodes.iter().filter_map(|node| set.index_of(&world::address_of(*node)));
+        positions.collect::<Positions>()
+    };
+    link(&mut world, two, height.prev(), links(&[0, 3]));
+    link(&mut world, three, height.prev(), links(&[0, 1, 2]));
+    link(&mut world, stranger, height.prev(), Positions::NONE);
+    assert_eq!(passed(&mut world, one, vote(height, 0, None)), [two]);
+    assert_eq!(passed(&mut world, one, vote(height, 0, None)), [], "once");
+    assert_eq!(
+        passed(&mut world, three, vote(height, 0, None)),
+        [],
+        "whoever brings it"
+    );
+    assert_eq!(
+        passed(&mut world, three, vote(height, 0, Some(1))),
+        [two],
+        "a second value convicts"
+    );
+    assert_eq!(
+        passed(&mut world, three, vote(height, 0, Some(2))),
+        [],
+        "a third is nothing new"
+    );
+    assert_eq!(
+        passed(&mut world, two, vote(height, 1, None)),
+        [],
+        "it brought the vote itself"
+    );
+    assert_eq!(
+        passed(&mut world, one, vote(height, ROUNDS_AHEAD + 1, None)),
+        [],
+        "too far ahead"
+    );
+    assert_eq!(
+        passed(&mut world, one, vote(height.next(), 0, None)),
+        [two],
+        "early, and kept there too"
+    );
+    link(&mut world, two, height, links(&[0, 3]));
+    assert_eq!(
+        passed(&mut world, one, vote(height, 2, None)),
+        [],
+        "it has decided the height"
+    );
+}
