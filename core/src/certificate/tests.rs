@@ -152,12 +152,7 @@ fn a_certificate_holds_for_its_own_height_round_value_chain_and_kind_only() {
         assert!(verify_commit(&set, CHAIN, &certificate).is_err());
     }
     assert!(verify_commit(&set, &ChainIdentity([8; 32]), &good).is_err());
-    let polka = PolkaCertificate {
-        height: H,
-        round: R,
-        value_id: V,
-        signatures: entries(&signers[..3], VoteKind::Prevote),
-    };
+    let polka = polka(&signers[..3]);
     assert_eq!(
         check_polka(&set, CHAIN, &polka, &mut SignatureVerifier::new(&set)),
         Ok(())
@@ -167,6 +162,33 @@ fn a_certificate_holds_for_its_own_height_round_value_chain_and_kind_only() {
         ..polka
     };
     assert!(check_polka(&set, CHAIN, &precommits, &mut SignatureVerifier::new(&set)).is_err());
+}
+
+fn polka(signers: &[Signer]) -> PolkaCertificate {
+    PolkaCertificate {
+        height: H,
+        round: R,
+        value_id: V,
+        signatures: entries(signers, VoteKind::Prevote),
+    }
+}
+
+#[test]
+fn a_polka_needs_more_than_two_thirds_and_every_signature() {
+    let signers = signers(4);
+    let set = set_of(&signers, |_| 1);
+    let check = |polka: &PolkaCertificate| check_polka(&set, CHAIN, polka, &mut SignatureVerifier::new(&set));
+    assert_eq!(check(&polka(&signers[..3])), Ok(()));
+    assert_eq!(
+        check(&polka(&signers[..2])),
+        Err(CertificateError::Power { signed: 2, total: 4 })
+    );
+    let mut forged = polka(&signers[..3]);
+    forged.signatures[1].signature = Signature([1; 64]);
+    assert_eq!(check(&forged), Err(CertificateError::Signature(signers[1].address())));
+    let mut twice = polka(&signers[..2]);
+    twice.signatures.push(twice.signatures[0].clone());
+    assert_eq!(check(&twice), Err(CertificateError::Duplicate(signers[0].address())));
 }
 
 fn round_certificate(kind: RoundCertificateKind, votes: &[(&Signer, VoteKind, Option<ValueId>)]) -> RoundCertificate {
