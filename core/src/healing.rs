@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::chain::Limits;
 use ultramarine_types::network::SyncWant;
-use ultramarine_types::{Height, Nanos, PeerId};
+use ultramarine_types::{Height, Nanos, PeerId, ValueId};
 
-use crate::peers::Peers;
+use crate::peers::{Peers, draw};
+use crate::reputation::Reputation;
 
 /// Damaged heights that are remembered: all of one file of payloads, the smallest of which take a page or two. A height
 /// beyond them is found again when it is read again.
@@ -131,6 +132,7 @@ impl Healing {
         now: Nanos,
         is_behind: bool,
         peers: &Peers,
+        reputation: &Reputation,
         terms: &HealingTerms,
     ) -> Vec<(PeerId, Height, SyncWant)> {
         let mut asks = Vec::new();
@@ -152,7 +154,7 @@ impl Healing {
                 Wanted::Payload => SyncWant::Payload,
                 Wanted::Blobs | Wanted::BlobsIfAny => SyncWant::Package,
             };
-            match self.candidate(height, want, peers) {
+            match self.candidate(height, want, peers, reputation) {
                 Some(peer) => {
                     self.fly(now, height, peer);
                     asks.push((peer, height, want));
@@ -167,8 +169,8 @@ impl Healing {
     }
 
     /// Of the peers that have decided a height and were not asked in this turn, one that has its blobs, if blobs are
-    /// wanted; among equals a different one for each height.
-    fn candidate(&self, height: Height, want: SyncWant, peers: &Peers) -> Option<PeerId> {
+    /// wanted, and that has failed least; among equals a different one for each height.
+    fn candidate(&self, height: Height, want: SyncWant, peers: &Peers, reputation: &Reputation) -> Option<PeerId> {
         let tried = self.damaged.get(&height).map(|damage| &damage.tried)?;
         let lacks_blobs = |peer: &PeerId| {
             let status = peers.get(peer).and_then(|peer| peer.status.as_ref());
@@ -178,7 +180,10 @@ impl Healing {
             .with_tip(height)
             .into_iter()
             .filter(|peer| !tried.contains(peer))
-            .min_by_key(|peer| (lacks_blobs(peer), peer.0[0] ^ height.0.to_le_bytes()[0], *peer))
+            .min_by_key(|peer| {
+                let drawn = draw(height, &ValueId::ZERO, peer);
+                (lacks_blobs(peer), reputation.failures(peer), drawn, *peer)
+            })
     }
 
     fn fly(&mut self, now: Nanos, height: Height, peer: PeerId) {
@@ -216,6 +221,12 @@ impl Healing {
     /// The peer that is asked for a height.
     pub fn asked(&self, height: Height) -> Option<PeerId> {
         self.flights.get(&height).map(|flight| flight.peer)
+    }
+
+    /// When that peer was asked.
+    pub fn asked_at(&self, height: Height) -> Nanos {
+        let deadline = self.flights.get(&height).map(|flight| flight.deadline);
+        deadline.map_or(Nanos::ZERO, |deadline| Nanos(deadline.0.saturating_sub(self.timeout.0)))
     }
 
     /// A peer could not bring a height: another one is asked.

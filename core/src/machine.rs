@@ -166,6 +166,8 @@ pub struct Core {
     reputation: Reputation,
     /// The validators that are connected.
     links: Positions,
+    /// The highest tip of a trusted peer, until one of them or our trust changes, and the changes of trust up to then.
+    trusted_tip: Option<(Height, u64)>,
     /// Those that have been since the start.
     linked_ever: Positions,
     early: Early,
@@ -266,6 +268,7 @@ impl Core {
             reputation: Reputation::default(),
             execution,
             links: Positions::NONE,
+            trusted_tip: None,
             linked_ever: Positions::NONE,
             early: Early::default(),
             relay: Relay::default(),

@@ -2,12 +2,17 @@
 //!
 //! A peer is known from its [`up`](Peers::up) to its [`down`](Peers::down), as the network counts connections.
 //!
-//! Keeps: each peer's clock is measured as `clocks.rs` says.
+//! What is asked after every input is counted as peers speak. So it costs as much with five peers as with hundreds.
+//!
+//! Keeps:
+//! - each peer's clock is measured as `clocks.rs` says;
+//! - what is counted is what the peers say.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, Nanos, PeerId, Round, ValidatorSet, ValueId};
+use ultramarine_types::{Address, Height, Nanos, PeerId, ValidatorSet, ValueId, limits};
 
 use crate::clocks::PeerClock;
 
@@ -37,11 +42,27 @@ pub struct Peer {
 #[derive(Debug, Default)]
 pub struct Peers {
     peers: BTreeMap<PeerId, Peer>,
+    /// Those that a validator attests.
+    of_validators: BTreeSet<PeerId>,
+    /// How many peers claim each tip.
+    claims: BTreeMap<Height, usize>,
+    /// The honest tip, until a validator's claim changes.
+    honest: Cell<Option<Height>>,
+    /// When each peer is to hear our status next: at zero if it has heard none.
+    due: BTreeSet<(Nanos, PeerId)>,
+    /// Records looked at by functions that look at more than one.
+    #[cfg(test)]
+    pub visited: Cell<u64>,
 }
 
 impl Peers {
     /// A connection is up.
     pub fn up(&mut self, id: PeerId, validator: Option<Address>) {
+        self.down(&id);
+        if validator.is_some() {
+            self.of_validators.insert(id);
+        }
+        self.due.insert((Nanos::ZERO, id));
         self.peers.insert(
             id,
             Peer {
@@ -56,7 +77,14 @@ impl Peers {
 
     /// The last connection is gone.
     pub fn down(&mut self, id: &PeerId) {
-        self.peers.remove(id);
+        let Some(gone) = self.peers.remove(id) else { return };
+        self.due.remove(&(due_at(&gone), *id));
+        if let Some(status) = &gone.status {
+            self.uncount(status.tip);
+        }
+        if self.of_validators.remove(id) {
+            self.honest.set(None);
+        }
     }
 
     /// A peer's status; `false` if it is not connected.
@@ -64,8 +92,46 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
-        peer.status = Some(status);
+        let (tip, is_validator) = (status.tip, peer.validator.is_some());
+        let before = peer.status.replace(status).map(|before| before.tip);
+        if before != Some(tip) {
+            if let Some(before) = before {
+                self.uncount(before);
+            }
+            *self.claims.entry(tip).or_default() += 1;
+            if is_validator {
+                self.honest.set(None);
+            }
+        }
         true
+    }
+
+    fn uncount(&mut self, tip: Height) {
+        if let Some(count) = self.claims.get_mut(&tip) {
+            *count -= 1;
+            if *count == 0 {
+                self.claims.remove(&tip);
+            }
+        }
+    }
+
+    /// A peer is sent our status.
+    pub fn tell(&mut self, id: &PeerId, status: Status, now: Nanos) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        self.due.remove(&(due_at(peer), *id));
+        peer.told = Some((status, now));
+        self.due.insert((due_at(peer), *id));
+    }
+
+    /// When somebody is to hear our status next, whether or not there is news.
+    pub fn tell_due(&self) -> Option<Nanos> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The peers that are to hear our status now, in order of their ids.
+    pub fn to_tell(&self, now: Nanos) -> BTreeSet<PeerId> {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        due.map(|(_, id)| *id).collect()
     }
 
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
@@ -79,7 +145,13 @@ impl Peers {
 
     /// All, in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
-        self.peers.iter()
+        self.peers.iter().inspect(|_| self.count_visit())
+    }
+
+    /// Tests count how many records an input makes us look at.
+    fn count_visit(&self) {
+        #[cfg(test)]
+        self.visited.set(self.visited.get() + 1);
     }
 
     pub fn len(&self) -> usize {
@@ -93,33 +165,25 @@ impl Peers {
 
     /// Whether a validator's node is connected.
     pub fn is_connected(&self, validator: &Address) -> bool {
-        self.peers
-            .values()
-            .any(|peer| peer.validator.as_ref() == Some(validator))
+        self.iter().any(|(_, peer)| peer.validator.as_ref() == Some(validator))
     }
 
     /// The peer that speaks for a validator.
     pub fn of_validator(&self, validator: &Address) -> Option<PeerId> {
-        self.peers
-            .iter()
+        self.iter()
             .find(|(_, peer)| peer.validator.as_ref() == Some(validator))
             .map(|(id, _)| *id)
     }
 
     /// The highest tip that any peer claims.
     pub fn best_tip(&self) -> Height {
-        self.statuses()
-            .map(|(_, status)| status.tip)
-            .max()
-            .unwrap_or(Height::GENESIS)
+        self.claims.last_key_value().map_or(Height::GENESIS, |(tip, _)| *tip)
     }
 
     /// The highest tip that one of these peers claims.
-    pub fn tip_of(&self, is_wanted: impl Fn(&PeerId) -> bool) -> Height {
-        let of = self.peers.iter().filter(|(id, _)| is_wanted(id));
-        of.filter_map(|(_, peer)| Some(peer.status.as_ref()?.tip))
-            .max()
-            .unwrap_or(Height::GENESIS)
+    pub fn tip_of<'a>(&self, peers: impl Iterator<Item = &'a PeerId>) -> Height {
+        let tips = peers.filter_map(|id| Some(self.get(id)?.status.as_ref()?.tip));
+        tips.max().unwrap_or(Height::GENESIS)
     }
 
     /// Whether a connected peer says that it has decided a height.
@@ -130,21 +194,25 @@ impl Peers {
 
     /// The heights that peers claim to have decided, the highest first.
     pub fn tips(&self) -> Vec<Height> {
-        let tips: BTreeSet<Height> = self.statuses().map(|(_, status)| status.tip).collect();
-        tips.into_iter().rev().collect()
+        self.claims.keys().rev().copied().collect()
     }
 
     /// The highest height that validators with more than a third of the power claim to have decided: at least one of
     /// them is honest.
     pub fn honest_tip(&self, set: &ValidatorSet) -> Height {
-        honest_height(set, &self.tips_of_validators())
+        let honest = self
+            .honest
+            .get()
+            .unwrap_or_else(|| honest_height(set, &self.tips_of_validators()));
+        self.honest.set(Some(honest));
+        honest
     }
 
     /// The heights that validators claim to have decided: one each, the highest, though it may have two nodes.
     pub fn tips_of_validators(&self) -> BTreeMap<Address, Height> {
         let mut tips: BTreeMap<Address, Height> = BTreeMap::new();
-        for (peer, status) in self.statuses() {
-            if let Some(validator) = peer.validator {
+        for peer in self.of_validators.iter().filter_map(|id| self.get(id)) {
+            if let (Some(validator), Some(status)) = (peer.validator, &peer.status) {
                 let told = tips.entry(validator).or_default();
                 *told = status.tip.max(*told);
             }
@@ -154,8 +222,7 @@ impl Peers {
 
     /// The nodes that validators attest.
     pub fn of_validators(&self) -> Vec<PeerId> {
-        let attested = self.peers.iter().filter(|(_, peer)| peer.validator.is_some());
-        attested.map(|(id, _)| *id).collect()
+        self.of_validators.iter().copied().collect()
     }
 
     /// The validators that would begin the chain's first height now, `ours` among them if it would.
@@ -175,16 +242,14 @@ impl Peers {
     /// How far each validator's wall clock is ahead of ours, where that could be measured.
     pub fn clock_offsets(&self, now: Nanos) -> BTreeMap<Address, i64> {
         let measured = self
-            .peers
-            .values()
-            .filter_map(|peer| Some((peer.validator?, peer.clock.ahead_ns(now)?)));
+            .iter()
+            .filter_map(|(_, peer)| Some((peer.validator?, peer.clock.ahead_ns(now)?)));
         measured.collect()
     }
 
     /// Peers whose tip is at or above `height`.
     pub fn with_tip(&self, height: Height) -> Vec<PeerId> {
-        self.peers
-            .iter()
+        self.iter()
             .filter(|(_, peer)| peer.status.as_ref().is_some_and(|status| status.tip >= height))
             .map(|(id, _)| *id)
             .collect()
@@ -193,34 +258,36 @@ impl Peers {
     /// Peers that say they hold an undecided value of `height`.
     pub fn holders(&self, height: Height, id: &ValueId) -> Vec<PeerId> {
         let holds = |status: &Status| status.tip.next() == height && status.holds.contains(id);
-        self.peers
-            .iter()
+        self.iter()
             .filter(|(_, peer)| peer.status.as_ref().is_some_and(holds))
             .map(|(id, _)| *id)
             .collect()
     }
 
-    /// Peers that are at `height` now, with their round.
-    pub fn at(&self, height: Height) -> Vec<(PeerId, Round)> {
-        self.peers
-            .iter()
-            .filter_map(|(id, peer)| peer.status.as_ref().map(|status| (*id, status)))
-            .filter(|(_, status)| status.tip.next() == height)
-            .map(|(id, status)| (id, status.round))
-            .collect()
-    }
-
-    /// Asserts that each peer's clock is measured as it should be.
+    /// Asserts what the file's head says.
     pub fn check_whole(&self) {
-        for peer in self.peers.values() {
+        let mut claims: BTreeMap<Height, usize> = BTreeMap::new();
+        for (id, peer) in &self.peers {
             peer.clock.check();
+            assert!(
+                self.due.contains(&(due_at(peer), *id)),
+                "nobody will tell {id} our status"
+            );
+            if let Some(status) = &peer.status {
+                *claims.entry(status.tip).or_default() += 1;
+            }
         }
+        assert_eq!(claims, self.claims, "tips are counted that nobody claims");
+        assert_eq!(
+            self.due.len(),
+            self.peers.len(),
+            "our status is due to a peer that is gone"
+        );
     }
 
     fn statuses(&self) -> impl Iterator<Item = (&Peer, &Status)> {
-        self.peers
-            .values()
-            .filter_map(|peer| peer.status.as_ref().map(|status| (peer, status)))
+        self.iter()
+            .filter_map(|(_, peer)| peer.status.as_ref().map(|status| (peer, status)))
     }
 }
 
@@ -245,6 +312,12 @@ pub fn is_quorum<'a>(set: &ValidatorSet, validators: impl Iterator<Item = &'a Ad
         .filter_map(|address| set.get(address))
         .map(|validator| validator.power);
     set.is_quorum(powers.fold(0, u64::saturating_add))
+}
+
+/// When a peer is to hear our status again.
+fn due_at(peer: &Peer) -> Nanos {
+    let told = peer.told.as_ref();
+    told.map_or(Nanos::ZERO, |(_, at)| *at + limits::STATUS_INTERVAL)
 }
 
 #[cfg(test)]

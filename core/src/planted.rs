@@ -53,6 +53,8 @@ pub enum Planted {
     TipsAmongHeights,
     /// Wait for the peer that was asked for a height until its time is up.
     NoSecondPeer,
+    /// Ask whoever claims to hold a value before the validator that built it.
+    ClaimsFirst,
 }
 
 impl Planted {

@@ -6,7 +6,7 @@
 //!
 //! Keeps: few peers are remembered, and a peer that we trust has no failure since it last served us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::limits::PEERS_MAX;
 use ultramarine_types::{Nanos, PeerId};
@@ -52,6 +52,8 @@ struct Record {
 #[derive(Debug, Default)]
 pub struct Reputation {
     records: BTreeMap<PeerId, Record>,
+    trusted: BTreeSet<PeerId>,
+    trust_changes: u64,
     /// The usual time to the beginning of an answer, over all peers.
     answer: Option<Nanos>,
 }
@@ -69,6 +71,9 @@ impl Reputation {
     pub fn served(&mut self, now: Nanos, peer: PeerId) {
         let record = self.record(now, peer);
         (record.failures, record.is_trusted) = (0, true);
+        if self.trusted.insert(peer) {
+            self.trust_changes += 1;
+        }
     }
 
     /// A peer brought so many bytes; their beginning came at `since`.
@@ -82,6 +87,23 @@ impl Reputation {
     pub fn failed(&mut self, now: Nanos, peer: PeerId) {
         let record = self.record(now, peer);
         (record.failures, record.is_trusted) = (record.failures.saturating_add(1), false);
+        self.trust_not(&peer);
+    }
+
+    fn trust_not(&mut self, peer: &PeerId) {
+        if self.trusted.remove(peer) {
+            self.trust_changes += 1;
+        }
+    }
+
+    /// The peers that we trust.
+    pub fn trusted(&self) -> impl Iterator<Item = &PeerId> {
+        self.trusted.iter()
+    }
+
+    /// How often one was trusted that was not, or the other way round.
+    pub const fn trust_changes(&self) -> u64 {
+        self.trust_changes
     }
 
     /// Whether to charge a peer for a failed request of `asked_at`: once for each stall, however many requests it
@@ -142,6 +164,7 @@ impl Reputation {
                 !record.is_trusted || record.failures == 0,
                 "{peer} is trusted though it failed"
             );
+            assert_eq!(record.is_trusted, self.trusted.contains(peer), "our trust in {peer}");
         }
     }
 
@@ -154,6 +177,7 @@ impl Reputation {
                 .min_by_key(|(_, record)| (record.failures, record.is_trusted, record.at));
             if let Some(least) = least.map(|(peer, _)| *peer) {
                 self.records.remove(&least);
+                self.trust_not(&least);
             }
         }
         let record = self.records.entry(peer).or_default();

@@ -160,12 +160,6 @@ impl SignatureVerifier {
         assert!(self.refused.len() <= AHEAD_MAX, "more was refused than was asked about");
     }
 
-    /// Forgets all signatures; called when a height ends.
-    pub fn forget(&mut self) {
-        self.memo.clear();
-        self.refused.clear();
-    }
-
     /// How many signatures were verified by arithmetic.
     pub fn verified_count(&self) -> u64 {
         self.verified_count

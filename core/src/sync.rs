@@ -38,6 +38,8 @@ const BUSY: usize = 4;
 const TIPS_AT_ONCE: usize = 3;
 /// The same, with those that lost their places and may still be answered: each is a request of the network's.
 const TIPS_ASKED_MAX: usize = 16;
+/// Claimed tips are looked at no more often: each look costs as much as there are peers.
+const TIPS_PAUSE: Nanos = Nanos::from_millis(50);
 /// If we look at a deadline this late, our own process slept: the peers are not to blame.
 const LATE: Nanos = Nanos::from_millis(500);
 
@@ -99,6 +101,8 @@ pub struct Gap {
 pub struct Sync {
     flights: BTreeMap<Height, Vec<Flight>>,
     tips: BTreeMap<PeerId, TipFlight>,
+    /// When to look at claimed tips next, if one may be worth a question.
+    tips_at: Option<Nanos>,
     avoid: BTreeMap<(Height, PeerId), Nanos>,
     certificates: BTreeMap<Height, CommitCertificate>,
     certified_tip: Height,
@@ -122,6 +126,7 @@ impl Sync {
         Self {
             flights: BTreeMap::new(),
             tips: BTreeMap::new(),
+            tips_at: None,
             avoid: BTreeMap::new(),
             certificates: BTreeMap::new(),
             certified_tip: Height::GENESIS,
@@ -254,16 +259,21 @@ impl Sync {
         reputation: &Reputation,
         asks: &mut Vec<(PeerId, Height, SyncWant)>,
     ) {
-        if self.certified_tip.0 > next.0.saturating_add(self.retention_min) {
+        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
+        if proves(self.certified_tip) || !proves(peers.best_tip()) {
+            self.tips_at = None;
             return;
         }
+        if self.tips_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.tips_at = Some(now + TIPS_PAUSE);
         for (peer, flight) in &mut self.tips {
             let status = peers.get(peer).and_then(|peer| peer.status.as_ref());
             if status.is_none_or(|status| status.tip != flight.height) {
                 flight.place_until = flight.place_until.min(now);
             }
         }
-        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
         let mut claims: Vec<_> = peers
             .iter()
             .filter_map(|(id, peer)| Some((peer.status.as_ref()?.tip, *id)))
@@ -551,7 +561,10 @@ impl Sync {
             .tips
             .values()
             .flat_map(|flight| [flight.deadline, flight.place_until]);
-        let all = flights.chain(tips).chain(self.avoid.values().copied());
+        let all = flights
+            .chain(tips)
+            .chain(self.avoid.values().copied())
+            .chain(self.tips_at);
         all.filter(|at| *at > now).min()
     }
 }

@@ -61,8 +61,10 @@ pub struct Body {
 /// A search for the missing bytes of a value.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// The peer that we asked last.
-    pub asked: Option<PeerId>,
+    /// The peers that are asked now, and until when another one is not.
+    pub asked: BTreeMap<PeerId, Nanos>,
+    /// When each peer was asked that has not ended its answer.
+    pub asked_at: BTreeMap<PeerId, Nanos>,
     /// When to ask the next one.
     pub next_at: Nanos,
     /// The peers that we asked in this turn.
@@ -153,8 +155,8 @@ impl KnownValue {
             );
             assert!(self.first_seen.is_some(), "a stream of {key} was admitted at no time");
         }
-        if let Some(asked) = self.search.as_ref().and_then(|search| search.asked) {
-            let is_noted = self.search.as_ref().is_some_and(|search| search.tried.contains(&asked));
+        if let Some(search) = &self.search {
+            let is_noted = search.asked.keys().all(|asked| search.tried.contains(asked));
             assert!(is_noted, "a peer that was asked for {key} may be asked again");
         }
         assert!(
@@ -256,6 +258,10 @@ impl Values {
     pub fn lose(&mut self, peer: &PeerId) {
         for value in self.values.values_mut() {
             value.streams.remove(peer);
+            if let Some(search) = &mut value.search {
+                search.asked.remove(peer);
+                search.asked_at.remove(peer);
+            }
         }
     }
 

@@ -38,6 +38,7 @@ mod hub;
 mod incoming;
 mod metrics;
 mod order;
+mod patience;
 mod peers;
 mod request;
 mod serve;

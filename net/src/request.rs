@@ -11,6 +11,7 @@ use ultramarine_types::{PeerId, ValueKey};
 use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
+use crate::patience::{TimedOut, in_time};
 use crate::streaming::{Begin, Brings, Input, Missing};
 use crate::switch::StreamSwitch;
 use crate::wire::frame::{FrameKind, Part, ReadFault, read_blob, read_body, read_frame, read_header};
@@ -61,7 +62,7 @@ async fn begin_parts(
     peer: PeerId,
     frame: Bytes,
 ) -> Result<(crate::streaming::CheckedInit, quinn::RecvStream), ReadFault> {
-    let mut receive = ask(hub, peer, frame).await?;
+    let mut receive = ask(open_stream(hub, peer).await?, frame).await?;
     let header = read_header(&mut receive).await?.ok_or_else(|| broken("no answer"))?;
     match header.kind {
         FrameKind::Init => {
@@ -77,14 +78,21 @@ async fn begin_parts(
 /// Asks `peer` for a decided height, and hands the answer to the core or the join.
 pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, request: ValueRequest, wants_blobs: bool) {
     let height = request.height;
-    // One deadline covers all until a package is opened; from then on the join's deadlines do.
-    let asked = timeout(hub.limits.sync_timeout().as_duration(), open(&hub, peer, &request)).await;
+    // One deadline covers all until a package is opened; from then on the join's deadlines do. The core charges for
+    // silence: once for a stall, however many requests it broke.
+    let wait = hub.limits.sync_timeout().as_duration();
+    let Ok(opened) = timeout(wait, open_stream(&hub, peer)).await else {
+        // The peer has as many questions of ours as it takes at one time. That is not its silence.
+        let end = SyncEnd::NotAsked;
+        return hub.events.push(NetEvent::SyncEnded { peer, height, end });
+    };
+    let asked = match opened {
+        Ok(stream) => in_time(wait, open(&hub, peer, stream, &request)).await,
+        Err(fault) => Ok(Err(fault)),
+    };
     let end = match asked {
-        Err(_) => {
-            hub.charge(peer, Fault::Withheld, "no answer to a sync request in time", None);
-            SyncEnd::TimedOut
-        }
-        Ok(Err(ReadFault::Broken(_))) => SyncEnd::TimedOut,
+        Err(TimedOut { we_slept: true }) => SyncEnd::NotAsked,
+        Err(TimedOut { we_slept: false }) | Ok(Err(ReadFault::Broken(_))) => SyncEnd::TimedOut,
         Ok(Err(ReadFault::Protocol(what))) => {
             hub.charge(peer, Fault::Package, what, None);
             SyncEnd::Unusable
@@ -103,9 +111,9 @@ enum Reply {
     Package(Box<OpenedPackage>, quinn::RecvStream),
 }
 
-async fn open(hub: &Rc<Hub>, peer: PeerId, request: &ValueRequest) -> Result<Reply, ReadFault> {
+async fn open(hub: &Rc<Hub>, peer: PeerId, stream: BidiStream, request: &ValueRequest) -> Result<Reply, ReadFault> {
     let height = request.height;
-    let mut receive = ask(hub, peer, message::value_request_frame(request)).await?;
+    let mut receive = ask(stream, message::value_request_frame(request)).await?;
     let body = read_frame(&mut receive, FrameKind::ValueResponse)
         .await?
         .ok_or_else(|| broken("no answer"))?;
@@ -203,14 +211,17 @@ async fn package(
     hub.unregister(stream);
 }
 
-/// Opens a stream to `peer` with one request on it.
-async fn ask(hub: &Hub, peer: PeerId, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
+type BidiStream = (quinn::SendStream, quinn::RecvStream);
+
+/// Opens a stream to `peer`, once it allows one more.
+async fn open_stream(hub: &Hub, peer: PeerId) -> Result<BidiStream, ReadFault> {
     let session = hub.session(&peer).ok_or_else(|| broken("not connected"))?;
-    let (mut send, receive) = session
-        .connection
-        .open_bi()
-        .await
-        .map_err(|error| broken(&error.to_string()))?;
+    let opened = session.connection.open_bi().await;
+    opened.map_err(|error| broken(&error.to_string()))
+}
+
+/// Writes one request to a stream.
+async fn ask((mut send, receive): BidiStream, frame: Bytes) -> Result<quinn::RecvStream, ReadFault> {
     send.write_chunk(frame)
         .await
         .map_err(|error| broken(&error.to_string()))?;

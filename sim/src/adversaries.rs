@@ -98,7 +98,7 @@ pub trait Adversary {
     fn outgoing(&mut self, means: &mut Means<'_>, to: usize, frame: SimFrame) -> Vec<SimFrame>;
 
     /// What reaches it.
-    fn incoming(&mut self, _frame: &SimFrame) {}
+    fn incoming(&mut self, _means: &mut Means<'_>, _from: usize, _frame: &SimFrame) {}
 
     /// A height was decided: what was remembered for lower ones may go.
     fn forget(&mut self, _below: Height) {}

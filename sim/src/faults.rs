@@ -155,6 +155,7 @@ pub const CLASSES: &[&str] = &[
     "false-status",
     "false-clock",
     "false-sync-answer",
+    "false-answer-to-a-call",
     "false-package",
     "rising-tip",
     "late-refusal",

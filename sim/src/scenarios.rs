@@ -6,6 +6,7 @@ mod everything_killed;
 mod far;
 mod first_height;
 mod garbage_flood;
+mod hollow_holders;
 mod killed;
 mod locked_value;
 mod long_height;
@@ -53,6 +54,7 @@ pub const ALL: &[Scenario] = &[
     many_blobs::SCENARIO,
     garbage_flood::SCENARIO,
     lying_lanes::SCENARIO,
+    hollow_holders::SCENARIO,
     mute_servers::SCENARIO,
     rising_tip::STRANGERS,
     rising_tip::VALIDATOR,

@@ -111,6 +111,11 @@ fn an_error_for_one_payload_costs_a_round_and_no_gate() {
 }
 
 #[test]
+fn claimed_holdings_keep_nobody_from_a_block() {
+    runs_clean("hollow-holders", 0..4);
+}
+
+#[test]
 fn with_one_of_four_validators_down_58_blocks_a_minute_are_decided() {
     runs_clean("one-down", 0..4);
 }

@@ -25,7 +25,7 @@ use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
 #[cfg(test)]
-pub(crate) use self::evidence::FALSE_VALUES_PER_VALIDATOR_MAX;
+pub(crate) use self::evidence::{EVIDENCE_ROWS_MAX, FALSE_VALUES_PER_VALIDATOR_MAX};
 pub(crate) use self::leaves::{LEAF_BYTES_MAX, Rebuilt, Remains};
 pub use self::marks::Marks;
 use self::rows::{decode_location, decode_row, encode_archived, encode_epoch, encode_floor, encode_row};

@@ -149,6 +149,8 @@ pub enum SyncEnd {
     Unavailable,
     /// No answer in time, or the connection went.
     TimedOut,
+    /// The peer was not asked in time: too much else was asked of it, or our process slept. Nobody is at fault.
+    NotAsked,
     /// The answer could not be used; the peer's score was charged already.
     Unusable,
 }

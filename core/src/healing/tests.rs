@@ -4,6 +4,7 @@ use ultramarine_types::{Height, Nanos, PeerId, fixtures};
 
 use super::{DAMAGED_MAX, Healing, HealingTerms, PATIENCE, PAUSE, REFUSED_PAUSE, Wanted};
 use crate::peers::Peers;
+use crate::reputation::Reputation;
 
 const T: Nanos = Nanos(1);
 
@@ -37,9 +38,12 @@ const ALL: HealingTerms = HealingTerms {
 #[test]
 fn a_damaged_height_is_asked_of_a_peer_that_has_its_blobs() {
     let (mut healing, peers) = (healing(&[40]), peers(&[90, 90, 30]));
-    let asks = healing.plan(T, false, &peers, &ALL);
+    let asks = healing.plan(T, false, &peers, &Reputation::default(), &ALL);
     assert_eq!(asks, [(PeerId([2; 32]), Height(40), SyncWant::Package)]);
-    assert!(healing.plan(T, false, &peers, &ALL).is_empty(), "it is in flight");
+    assert!(
+        healing.plan(T, false, &peers, &Reputation::default(), &ALL).is_empty(),
+        "it is in flight"
+    );
     assert!(!healing.add(T, Height(40)), "known");
     healing.check(Height(100));
     healing.check_whole(&peers);
@@ -51,7 +55,7 @@ fn one_peer_after_another_is_asked_and_then_comes_a_pause_that_grows() {
     let mut now = T;
     for pause in [PAUSE, Nanos(2 * PAUSE.0), Nanos(4 * PAUSE.0)] {
         let mut asked = Vec::new();
-        while let [(peer, height, _)] = healing.plan(now, false, &peers, &ALL)[..] {
+        while let [(peer, height, _)] = healing.plan(now, false, &peers, &Reputation::default(), &ALL)[..] {
             asked.push(peer.0[0]);
             healing.failed(now, height, peer);
         }
@@ -65,10 +69,14 @@ fn one_peer_after_another_is_asked_and_then_comes_a_pause_that_grows() {
 #[test]
 fn a_peer_that_says_nothing_is_given_up_at_its_deadline() {
     let (mut healing, peers) = (healing(&[40]), peers(&[1, 1]));
-    let first = healing.plan(T, false, &peers, &ALL)[0].0;
+    let first = healing.plan(T, false, &peers, &Reputation::default(), &ALL)[0].0;
     let deadline = healing.deadline().unwrap();
-    assert!(healing.plan(Nanos(deadline.0 - 1), false, &peers, &ALL).is_empty());
-    let asks = healing.plan(deadline, false, &peers, &ALL);
+    assert!(
+        healing
+            .plan(Nanos(deadline.0 - 1), false, &peers, &Reputation::default(), &ALL)
+            .is_empty()
+    );
+    let asks = healing.plan(deadline, false, &peers, &Reputation::default(), &ALL);
     assert_eq!(asks.len(), 1);
     assert_ne!(asks[0].0, first);
     // The first one's answer comes at last: it is not what we wait for.
@@ -80,15 +88,15 @@ fn a_peer_that_says_nothing_is_given_up_at_its_deadline() {
 fn few_heights_are_in_flight_and_one_while_we_are_behind() {
     let heights: Vec<u64> = (1..=50).collect();
     let (mut healing, peers) = (healing(&heights), peers(&[1, 1]));
-    assert_eq!(healing.plan(T, true, &peers, &ALL).len(), 1);
-    assert!(healing.plan(T, true, &peers, &ALL).is_empty());
+    assert_eq!(healing.plan(T, true, &peers, &Reputation::default(), &ALL).len(), 1);
+    assert!(healing.plan(T, true, &peers, &Reputation::default(), &ALL).is_empty());
     assert!(
         healing.deadline().unwrap() > T,
         "nothing is due before the flight's end"
     );
-    assert_eq!(healing.plan(T, false, &peers, &ALL).len(), 1);
+    assert_eq!(healing.plan(T, false, &peers, &Reputation::default(), &ALL).len(), 1);
     assert!(healing.healed(Height(1)));
-    assert_eq!(healing.plan(T, false, &peers, &ALL).len(), 1);
+    assert_eq!(healing.plan(T, false, &peers, &Reputation::default(), &ALL).len(), 1);
     assert_eq!(healing.len(), 49);
 }
 
@@ -96,7 +104,10 @@ fn few_heights_are_in_flight_and_one_while_we_are_behind() {
 fn the_height_that_the_client_waits_for_comes_first() {
     let (mut healing, peers) = (healing(&[1, 2, 3, 77]), peers(&[1]));
     healing.hurry(Height(77));
-    assert_eq!(healing.plan(T, true, &peers, &ALL)[0].1, Height(77));
+    assert_eq!(
+        healing.plan(T, true, &peers, &Reputation::default(), &ALL)[0].1,
+        Height(77)
+    );
 }
 
 #[test]
@@ -106,6 +117,7 @@ fn a_height_past_retention_is_asked_for_without_its_blobs_of_anybody() {
         T,
         false,
         &peers,
+        &Reputation::default(),
         &HealingTerms {
             held_from: Height(41),
             ..ALL
@@ -117,13 +129,16 @@ fn a_height_past_retention_is_asked_for_without_its_blobs_of_anybody() {
 #[test]
 fn what_the_store_had_no_room_for_is_fetched_again_later() {
     let (mut healing, peers) = (healing(&[40]), peers(&[1]));
-    assert_eq!(healing.plan(T, false, &peers, &ALL).len(), 1);
+    assert_eq!(healing.plan(T, false, &peers, &Reputation::default(), &ALL).len(), 1);
     healing.refused(T, Height(40));
-    assert!(healing.plan(T, false, &peers, &ALL).is_empty());
+    assert!(healing.plan(T, false, &peers, &Reputation::default(), &ALL).is_empty());
     assert_eq!(healing.deadline(), Some(T + REFUSED_PAUSE));
     // Its peer was asked in this turn: the next one begins after a short pause.
     let mut now = T + REFUSED_PAUSE;
-    while healing.plan(now, false, &peers, &ALL).is_empty() {
+    while healing
+        .plan(now, false, &peers, &Reputation::default(), &ALL)
+        .is_empty()
+    {
         assert!(now < T + REFUSED_PAUSE + PAUSE + PAUSE, "never again");
         now = healing.deadline().unwrap();
     }
@@ -133,11 +148,11 @@ fn what_the_store_had_no_room_for_is_fetched_again_later() {
 fn a_peer_that_left_is_not_waited_for() {
     let mut peers = peers(&[1, 1]);
     let mut healing = healing(&[40]);
-    let peer = healing.plan(T, false, &peers, &ALL)[0].0;
+    let peer = healing.plan(T, false, &peers, &Reputation::default(), &ALL)[0].0;
     peers.down(&peer);
     healing.lose(T, &peer);
     healing.check_whole(&peers);
-    assert_ne!(healing.plan(T, false, &peers, &ALL)[0].0, peer);
+    assert_ne!(healing.plan(T, false, &peers, &Reputation::default(), &ALL)[0].0, peer);
 }
 
 #[test]
@@ -148,14 +163,21 @@ fn heights_that_nobody_has_cost_little() {
     let mut now = T;
     while now < Nanos::from_millis(10_000) {
         plans += 1;
-        assert!(healing.plan(now, false, &peers, &ALL).is_empty());
+        assert!(
+            healing
+                .plan(now, false, &peers, &Reputation::default(), &ALL)
+                .is_empty()
+        );
         now = healing.deadline().unwrap().max(Nanos(now.0 + 1));
     }
     assert!(plans < 20, "{plans} plans in ten seconds");
     // A height that somebody has is found all the same.
     healing.add(now, Height(7));
     healing.hurry(Height(7));
-    assert_eq!(healing.plan(now, false, &peers, &ALL)[0].1, Height(7));
+    assert_eq!(
+        healing.plan(now, false, &peers, &Reputation::default(), &ALL)[0].1,
+        Height(7)
+    );
 }
 
 #[test]

@@ -73,8 +73,11 @@ impl Core {
 
     /// The highest height that we take for decided before we have it: a certificate proves it, more than a third of the
     /// power says so, or a peer does that has proven what it said before.
-    fn proven_tip(&self) -> Height {
-        let trusted = self.peers.tip_of(|peer| self.reputation.is_trusted(peer));
+    fn proven_tip(&mut self) -> Height {
+        let changes = self.reputation.trust_changes();
+        let known = self.trusted_tip.filter(|(_, at)| *at == changes).map(|(tip, _)| tip);
+        let trusted = known.unwrap_or_else(|| self.peers.tip_of(self.reputation.trusted()));
+        self.trusted_tip = Some((trusted, changes));
         let honest = self.peers.honest_tip(&self.config.validators);
         honest.max(self.sync.certified_tip()).max(trusted)
     }
@@ -123,7 +126,7 @@ impl Core {
         };
         // Who refuses at once has cost us little. Who has us wait first pays.
         let is_late = self.now.since(asked.asked_at) > self.reputation.patience(&peer);
-        if !matches!(end, SyncEnd::TimedOut) {
+        if !matches!(end, SyncEnd::TimedOut | SyncEnd::NotAsked) {
             self.reputation.answered(self.now, peer, asked.asked_at);
         }
         match end {
@@ -131,6 +134,7 @@ impl Core {
             // We asked the peer because it says that it has decided that height.
             SyncEnd::NotDecided { .. } => self.charge_late(&asked),
             SyncEnd::Unavailable | SyncEnd::TimedOut if is_late => self.charge_late(&asked),
+            SyncEnd::NotAsked => return self.sync.failed(self.now, height, peer),
             SyncEnd::Unavailable | SyncEnd::TimedOut | SyncEnd::Unusable => {}
         }
         self.sync_failed(height, peer);

@@ -38,7 +38,10 @@ impl Core {
         }
         let is_behind = self.told_lag.0 < self.told_lag.1;
         let terms = self.healing_terms();
-        for (peer, height, want) in self.healing.plan(self.now, is_behind, &self.peers, &terms) {
+        for (peer, height, want) in self
+            .healing
+            .plan(self.now, is_behind, &self.peers, &self.reputation, &terms)
+        {
             self.net(NetCommand::Sync { peer, height, want });
         }
     }
@@ -109,9 +112,17 @@ impl Core {
         if self.healing.asked(height) != Some(peer) {
             return;
         }
+        let asked_at = self.healing.asked_at(height);
         self.healing.failed(self.now, height, peer);
-        // The core cannot tell whose fault another end is; the network charges what can be charged.
-        if matches!(end, SyncEnd::NotDecided { .. }) && self.peers.with_tip(height).contains(&peer) {
+        self.reputation.failed(self.now, peer);
+        let is_late = self.now.since(asked_at) > self.reputation.patience(&peer);
+        let is_broken = match end {
+            // It says that it has decided that height.
+            SyncEnd::NotDecided { .. } => true,
+            SyncEnd::Unavailable | SyncEnd::TimedOut => is_late,
+            SyncEnd::Certificate(_) | SyncEnd::NotAsked | SyncEnd::Unusable => false,
+        };
+        if is_broken && self.peers.claims(&peer, height) && self.reputation.charge(self.now, peer, asked_at) {
             self.net(NetCommand::Charge {
                 peer,
                 fault: Fault::Withheld,

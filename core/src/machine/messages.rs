@@ -219,6 +219,9 @@ impl Core {
         }
         let seen = status.seen_signed.clone();
         self.hear_clock(&peer, &status);
+        if self.reputation.is_trusted(&peer) {
+            self.trusted_tip = None;
+        }
         if !self.peers.heard(&peer, status) {
             return;
         }
@@ -256,6 +259,7 @@ impl Core {
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
+        self.trusted_tip = None;
         self.note_links();
         self.hearings.lose(&peer);
         self.values.lose(&peer);

@@ -65,7 +65,7 @@ impl Core {
         }
         let asked = known
             .and_then(|value| value.search.as_ref())
-            .is_some_and(|search| search.asked == Some(peer));
+            .is_some_and(|search| search.asked.contains_key(&peer));
         let streaming = known.is_some_and(|value| value.streams.keys().any(|other| *other != peer));
         if streaming && !asked {
             return Err(Refusal::Held);
@@ -291,16 +291,11 @@ impl Core {
             return self.healing.failed(now, key.height, peer);
         }
         self.sync_failed(key.height, peer);
-        let Some(value) = self.values.get_mut(&key) else { return };
-        value.streams.remove(&peer);
-        if value.is_stored() {
-            return;
-        }
-        let search = value.search.get_or_insert_default();
-        search.next_at = now;
-        search.tried.insert(peer);
+        self.search_failed(key, peer);
         #[cfg(feature = "planted")]
-        if self.config.plants(crate::Planted::RelayBlamed) {
+        if self.config.plants(crate::Planted::RelayBlamed)
+            && self.values.get(&key).is_some_and(|value| !value.is_stored())
+        {
             self.condemn(
                 key,
                 "a part was bad".to_owned(),

@@ -1,20 +1,32 @@
 //! This file knows how to find the bytes of a value that consensus needs and that no peer has delivered.
 //!
-//! After a short grace we ask for a value that a verified proposal, a polka or our own log names. We ask one peer after
-//! another:
-//! 1. those that say they hold it;
-//! 2. those that named it;
-//! 3. all that are at our height.
+//! After a short grace we ask for a value that a verified proposal, a polka or our own log names. We ask one peer, and
+//! a second one as well if the first does not begin to answer within a few of its usual answer times:
+//! 1. the validator that built it;
+//! 2. validators that say they hold it, or that named it;
+//! 3. the other validators at our height;
+//! 4. strangers that say they hold it, or that named it, and then all others at our height.
+//!
+//! Claims are free, and so are names. So within these ranks those that failed before come later, and a draw that is new
+//! for each value decides about the rest.
 
-use ultramarine_types::network::NetCommand;
+use std::collections::BTreeMap;
+
+use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Nanos, PeerId, ValueKey};
 
 use super::{Core, Phase};
+use crate::peers::draw;
+use crate::values::Judgement;
 
 /// How long we wait before we ask: a proposal usually arrives before its stream does.
 const GRACE: Nanos = Nanos::from_millis(150);
 /// After every peer was asked, the turn begins again after this long.
 const TURN: Nanos = Nanos::from_millis(500);
+/// Peers that are asked for one value at one time.
+const AT_ONCE: usize = 2;
+/// A refusal within this time is the core's to charge. The network charges for silence.
+const PROMPT: Nanos = Nanos::from_millis(2_000);
 
 const _: () = assert!(
     GRACE.0 < TURN.0,
@@ -38,52 +50,136 @@ impl Core {
 
     fn search_for(&mut self, key: ValueKey) {
         let now = self.now;
-        let patience = self.limits.propose_timeout();
+        let certified = self.sync.certifies(key.height, &key.id);
+        let stream_time = self.limits.propose_timeout();
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.is_stored() || !(value.proposed_in.is_some() || value.polka || value.search.is_some()) {
             return;
         }
+        if matches!(value.judgement, Judgement::Invalid(_)) && !value.polka && !certified {
+            // Nobody can decide it, so its bytes are worth nothing.
+            value.search = None;
+            return;
+        }
         let newest_stream = value.streams.values().copied().max();
         let search = value.search.get_or_insert_with(|| {
-            let next_at = newest_stream.map_or(now + GRACE, |since| since + patience);
+            let next_at = newest_stream.map_or(now + GRACE, |since| since + stream_time);
             crate::values::Search {
                 next_at,
                 ..Default::default()
             }
         });
-        // A stream that began since then counts as an answer. It gets the time that a proposal gets.
-        if let Some(since) = newest_stream
-            && !search.tried.is_empty()
-            && search.next_at < since + patience
-            && search.asked.is_some_and(|asked| value.streams.contains_key(&asked))
-        {
-            search.next_at = since + patience;
-        }
         if search.next_at > now {
             return;
         }
-        let search = search.clone();
-        let mut candidates: Vec<PeerId> = self.peers.holders(key.height, &key.id);
-        if let Some(value) = self.values.get(&key) {
-            candidates.extend(value.namers.iter().rev().filter(|peer| self.peers.get(peer).is_some()));
+        // A stream that began counts as an answer. It gets the time that a proposal gets.
+        let streams = &value.streams;
+        let is_answered = |peer: &PeerId| streams.get(peer).is_some_and(|since| *since + stream_time > now);
+        let until = |peer: &PeerId, until: Nanos| streams.get(peer).map_or(until, |since| *since + stream_time);
+        let waits: BTreeMap<PeerId, Nanos> = search
+            .asked
+            .iter()
+            .map(|(peer, at)| (*peer, until(peer, *at)))
+            .collect();
+        if let Some(next_at) = waits
+            .iter()
+            .filter(|(peer, _)| is_answered(peer))
+            .map(|(_, at)| *at)
+            .min()
+        {
+            search.next_at = next_at;
+            return;
         }
-        candidates.extend(self.peers.at(key.height).into_iter().map(|(peer, _)| peer));
-        let next = candidates.into_iter().find(|peer| !search.tried.contains(peer));
+        if let Some(next_at) = waits.values().copied().filter(|at| *at > now).min() {
+            search.next_at = next_at;
+            return;
+        }
+        let Some(peer) = self.next_to_ask(&key) else {
+            return self.end_search_turn(key);
+        };
+        let patience = self.reputation.patience(&peer);
         let Some(search) = self.values.get_mut(&key).and_then(|value| value.search.as_mut()) else {
             return;
         };
-        match next {
-            Some(peer) => {
-                search.asked = Some(peer);
-                search.tried.insert(peer);
-                search.next_at = now + Nanos(patience.0 / 2);
-                self.net(NetCommand::Fetch { key, peer });
+        // Those that were asked before the last one have had their time twice.
+        let oldest = waits.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer);
+        let slow = oldest.filter(|_| waits.len() >= AT_ONCE);
+        search.asked.retain(|peer, _| Some(*peer) != slow);
+        search.asked.insert(peer, now + patience);
+        search.asked_at.insert(peer, now);
+        search.tried.insert(peer);
+        search.next_at = now + patience;
+        if let Some(slow) = slow {
+            self.reputation.failed(now, slow);
+        }
+        self.net(NetCommand::Fetch { key, peer });
+    }
+
+    /// The best of the peers that were not asked in this turn.
+    fn next_to_ask(&self, key: &ValueKey) -> Option<PeerId> {
+        let value = self.values.get(key)?;
+        let search = value.search.as_ref()?;
+        let set = &self.config.validators;
+        let origin = match (&value.init, value.proposed_in) {
+            (Some(init), _) => Some(init.metadata.origin_proposer),
+            // Its metadata is missing too. Most values are proposed by whoever built them.
+            (None, Some(round)) => Some(*set.proposer(key.height, round)),
+            (None, None) => None,
+        };
+        let rank = |id: &PeerId| {
+            let peer = self.peers.get(id)?;
+            let status = peer.status.as_ref().filter(|status| status.tip.next() == key.height);
+            let holds = status.is_some_and(|status| status.holds.contains(&key.id)) || value.namers.contains(id);
+            #[cfg(feature = "planted")]
+            if holds && self.config.plants(crate::Planted::ClaimsFirst) {
+                return Some(0);
             }
-            None => {
-                search.tried.clear();
-                search.asked = None;
-                search.next_at = now + TURN;
+            let is_origin = peer.validator.is_some() && peer.validator == origin;
+            match (peer.validator.is_some(), holds) {
+                (true, _) if is_origin => Some(0),
+                (true, true) => Some(1),
+                (true, false) => status.map(|_| 2),
+                (false, true) => Some(3),
+                (false, false) => status.map(|_| 4),
             }
+        };
+        let untried = self.peers.iter().filter(|(id, _)| !search.tried.contains(id));
+        let ranked = untried.filter_map(|(id, _)| Some((rank(id)?, self.reputation.failures(id), *id)));
+        ranked
+            .min_by_key(|(rank, failures, id)| (*rank, *failures, draw(key.height, &key.id, id)))
+            .map(|(.., id)| id)
+    }
+
+    fn end_search_turn(&mut self, key: ValueKey) {
+        let now = self.now;
+        if let Some(search) = self.values.get_mut(&key).and_then(|value| value.search.as_mut()) {
+            search.tried.clear();
+            search.asked.clear();
+            search.next_at = now + TURN;
+        }
+    }
+
+    /// A peer has ended what it sent of a value, and parts are missing still: the next one is asked. Who claims to hold
+    /// a value and does not serve it pays once.
+    pub(super) fn search_failed(&mut self, key: ValueKey, peer: PeerId) {
+        let now = self.now;
+        let claims = self.peers.holders(key.height, &key.id).contains(&peer);
+        let Some(value) = self.values.get_mut(&key) else { return };
+        value.streams.remove(&peer);
+        if value.is_stored() {
+            return;
+        }
+        let search = value.search.get_or_insert_default();
+        search.next_at = now;
+        search.tried.insert(peer);
+        search.asked.remove(&peer);
+        let Some(asked_at) = search.asked_at.remove(&peer) else {
+            return;
+        };
+        self.reputation.failed(now, peer);
+        if claims && now.since(asked_at) < PROMPT && self.reputation.charge(now, peer, asked_at) {
+            let fault = Fault::Withheld;
+            self.net(NetCommand::Charge { peer, fault });
         }
     }
 }

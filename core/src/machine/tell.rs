@@ -33,35 +33,21 @@ impl Core {
             return;
         }
         let mine = self.status();
-        // This is asked after every input, and mostly there is nothing to tell to anybody.
-        if self.told.as_ref() == Some(&mine) && self.tell_deadline().is_none_or(|at| at > self.now) {
-            return;
-        }
-        let mut news = Vec::new();
-        for (id, peer) in self.peers.iter() {
-            let seen_signed = peer.validator.and_then(|validator| self.seen.get(&validator).cloned());
+        // Who has signed what, and what time it is, are no news by themselves. They go with the rest.
+        let is_news = self.told.as_ref() != Some(&mine);
+        let receivers = if is_news {
+            self.peers.iter().map(|(id, _)| *id).collect()
+        } else {
+            self.peers.to_tell(self.now)
+        };
+        for to in receivers {
+            let validator = self.peers.get(&to).and_then(|peer| peer.validator);
             let status = Status {
-                seen_signed,
-                clock: self.clock_reading(id),
+                seen_signed: validator.and_then(|validator| self.seen.get(&validator).cloned()),
+                clock: self.clock_reading(&to),
                 ..mine.clone()
             };
-            let due = peer.told.as_ref().is_none_or(|(told, at)| {
-                // Who has signed what, and what time it is, are no news by themselves. They go with the rest.
-                let news = Status {
-                    seen_signed: told.seen_signed.clone(),
-                    clock: told.clock,
-                    ..status.clone()
-                } != *told;
-                news || *at + limits::STATUS_INTERVAL <= self.now
-            });
-            if due {
-                news.push((*id, status));
-            }
-        }
-        for (to, status) in news {
-            if let Some(peer) = self.peers.get_mut(&to) {
-                peer.told = Some((status.clone(), self.now));
-            }
+            self.peers.tell(&to, status.clone(), self.now);
             self.net(NetCommand::Status { to, status });
         }
         self.told = Some(mine);
@@ -106,14 +92,7 @@ impl Core {
 
     /// When the next status is due.
     pub(super) fn tell_deadline(&self) -> Option<Nanos> {
-        self.peers
-            .iter()
-            .map(|(_, peer)| {
-                peer.told
-                    .as_ref()
-                    .map_or(self.now, |(_, at)| *at + limits::STATUS_INTERVAL)
-            })
-            .min()
+        self.peers.tell_due().map(|at| at.max(self.now))
     }
 
     /// Sends a peer what it may have missed of the current height.

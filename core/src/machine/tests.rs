@@ -3,6 +3,7 @@
 mod catchup;
 mod check;
 mod client;
+mod costs;
 mod evidence;
 mod healing;
 mod hearing;

@@ -33,6 +33,11 @@ pub const fn weight(fault: Fault) -> u64 {
     }
 }
 
+/// Whatever breaks in this time because a peer was silent or slow is one stall, and costs once.
+const STALL: Nanos = Nanos::from_millis(6_000);
+
+// Slowness alone never bans: its points are forgotten before the next ones come.
+const _: () = assert!(weight(Fault::Withheld) * POINT_DECAY.0 <= STALL.0);
 const _: () = assert!(ORIGIN_BAN_SCORE > BAN_SCORE);
 const _: () = assert!(BAN_SCORE / 2 + weight(Fault::Withheld) < BAN_SCORE);
 // The third wrong part bans, though twenty points were forgotten since the first: twenty seconds.
@@ -43,6 +48,8 @@ struct Score {
     points: u64,
     at: Nanos,
     banned_until: Nanos,
+    /// Since when what it withholds is of one stall.
+    stalled_at: Option<Nanos>,
 }
 
 impl Score {
@@ -76,8 +83,15 @@ impl<K: Ord + Copy> Scores<K> {
             points: 0,
             at: now,
             banned_until: Nanos::ZERO,
+            stalled_at: None,
         };
         let score = self.scores.entry(peer).or_insert(fresh);
+        if fault == Fault::Withheld {
+            if score.stalled_at.is_some_and(|at| now.since(at) < STALL) {
+                return score.banned_until > now;
+            }
+            score.stalled_at = Some(now);
+        }
         score.points = score.points_at(now) + weight(fault);
         score.at = now;
         if score.points >= self.ban_score {
@@ -155,6 +169,18 @@ mod tests {
     fn a_slow_peer_is_not_banned_for_one_stall_every_six_seconds() {
         let mut scores = Scores::new(BAN_SCORE);
         assert!((0..1000).all(|turn| !scores.charge(Nanos::from_millis(turn * 6_000), PEER, Fault::Withheld)));
+    }
+
+    #[test]
+    fn a_stall_costs_once_however_much_it_broke_and_slowness_alone_never_bans() {
+        let mut scores = Scores::new(BAN_SCORE);
+        for _ in 0..8 {
+            scores.charge(Nanos::ZERO, PEER, Fault::Withheld);
+        }
+        assert_eq!(scores.scores[&PEER].points, weight(Fault::Withheld));
+        let is_ever_banned =
+            (0..100_000).any(|turn| scores.charge(Nanos::from_millis(turn * 100), PEER, Fault::Withheld));
+        assert!(!is_ever_banned);
     }
 
     #[test]

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+
+use crate::patience::{self, TimedOut};
 
 /// QUIC's error code for a stream that we reset: the peer took too long, or something newer went first.
 const GIVEN_UP: quinn::VarInt = quinn::VarInt::from_u32(2);
@@ -71,10 +73,14 @@ impl Outgoing {
         drop(pieces);
         let _ = self.send.finish();
         // Megabytes may be on their way, and we do not see them arrive: from here on only the deadline for all counts.
-        match timeout_at(deadlines.until, self.send.stopped()).await {
-            Ok(acknowledged) => acknowledged.map_err(|_| Undelivered::Gone)?,
-            Err(_) => return Err(Undelivered::Slow),
+        let left = deadlines.until.saturating_duration_since(Instant::now());
+        let whole = Deadlines {
+            stall: left + Duration::from_millis(1),
+            ..deadlines
         };
+        in_time(whole, self.send.stopped())
+            .await?
+            .map_err(|_| Undelivered::Gone)?;
         self.delivered = true;
         Ok(())
     }
@@ -89,14 +95,14 @@ impl Drop for Outgoing {
 }
 
 async fn in_time<T>(deadlines: Deadlines, step: impl Future<Output = T>) -> Result<T, Undelivered> {
-    let stalled = Instant::now() + deadlines.stall;
-    timeout_at(stalled.min(deadlines.until), step).await.map_err(|_| {
-        if stalled <= deadlines.until {
-            Undelivered::Stalled
-        } else {
-            Undelivered::Slow
-        }
-    })
+    let left = deadlines.until.saturating_duration_since(Instant::now());
+    match patience::in_time(deadlines.stall.min(left), step).await {
+        Ok(done) => Ok(done),
+        // Our own process slept: the peer owes nothing.
+        Err(TimedOut { we_slept: true }) => Err(Undelivered::Gone),
+        Err(TimedOut { we_slept: false }) if deadlines.stall <= left => Err(Undelivered::Stalled),
+        Err(TimedOut { we_slept: false }) => Err(Undelivered::Slow),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Follows the chain, says so, and answers no question. A hollow one claims to hold every value as well.
 
-use ultramarine_types::ValueId;
+use std::collections::BTreeSet;
+
+use ultramarine_types::network::Status;
+use ultramarine_types::{ConsensusMessage, Nanos};
 
 use super::{Adversary, Means};
 use crate::wire::SimFrame;
@@ -9,8 +12,9 @@ use crate::wire::SimFrame;
 #[derive(Default)]
 pub struct Mute {
     is_hollow: bool,
-    /// The value that the newest proposal names.
-    named: Vec<ValueId>,
+    /// Those whom it has heard, and what it told one of them last.
+    heard: BTreeSet<usize>,
+    told: Option<Status>,
 }
 
 impl Mute {
@@ -26,13 +30,8 @@ impl Mute {
 impl Adversary for Mute {
     fn outgoing(&mut self, means: &mut Means<'_>, _to: usize, frame: SimFrame) -> Vec<SimFrame> {
         match frame {
-            SimFrame::Status(mut status) if self.is_hollow => {
-                means.count("hollow-holding");
-                for id in &self.named {
-                    if !status.holds.contains(id) {
-                        status.holds.push(*id);
-                    }
-                }
+            SimFrame::Status(status) if self.is_hollow => {
+                self.told = Some(status.clone());
                 vec![SimFrame::Status(status)]
             }
             SimFrame::PackageBlob { .. } => vec![],
@@ -47,9 +46,17 @@ impl Adversary for Mute {
         }
     }
 
-    fn incoming(&mut self, frame: &SimFrame) {
-        if let SimFrame::Message(ultramarine_types::ConsensusMessage::Proposal(proposal)) = frame {
-            self.named = vec![proposal.value_id];
+    fn incoming(&mut self, means: &mut Means<'_>, from: usize, frame: &SimFrame) {
+        self.heard.insert(from);
+        let SimFrame::Message(ConsensusMessage::Proposal(proposal)) = frame else {
+            return;
+        };
+        if let Some(told) = self.told.as_mut().filter(|_| self.is_hollow) {
+            (told.tip, told.holds) = (proposal.height.prev(), vec![proposal.value_id]);
+            for peer in &self.heard {
+                means.count("hollow-holding");
+                means.send_later(Nanos::ZERO, *peer, SimFrame::Status(told.clone()));
+            }
         }
     }
 }

@@ -123,9 +123,7 @@ impl World {
     /// A frame that has arrived at a running node is read.
     pub(super) fn receive(&mut self, from: usize, index: usize, frame: SimFrame, bytes: usize) {
         let peer = self.nodes[from].peer;
-        if let Some(adversary) = self.nodes[index].adversary.as_mut() {
-            adversary.incoming(&frame);
-        }
+        self.as_adversary(index, from, |adversary, means| adversary.incoming(means, from, &frame));
         if !matches!(
             frame,
             SimFrame::List { .. }

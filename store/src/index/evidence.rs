@@ -19,7 +19,7 @@ type FalseValueKey = (&'static [u8; 20], u64);
 
 /// Pairs of messages kept: three pairs a height and validator are all that consensus reports, so the newest ones of
 /// years, in about 32 MB at most.
-const EVIDENCE_ROWS_MAX: u64 = 65_536;
+pub(crate) const EVIDENCE_ROWS_MAX: u64 = 65_536;
 /// False values kept of one validator. Each takes up to 320 KB, so they are few, and they are its first: those convict
 /// it as well as any later one. The most validators of a chain have 330 MB of them.
 pub(crate) const FALSE_VALUES_PER_VALIDATOR_MAX: usize = 4;

@@ -4,7 +4,7 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::{Address, Evidence, Height};
 
 use super::support::*;
-use crate::index::FALSE_VALUES_PER_VALIDATOR_MAX;
+use crate::index::{EVIDENCE_ROWS_MAX, FALSE_VALUES_PER_VALIDATOR_MAX};
 
 fn held(store: &Store) -> Vec<Evidence> {
     store.evidence(Height(0), Height(u64::MAX), usize::MAX)
@@ -68,6 +68,18 @@ fn false_values_are_found_by_height_whichever_validators_they_are_of() {
         }
     }
     assert_eq!(held(&store), expected);
+}
+
+#[test]
+fn of_more_pairs_than_are_kept_the_oldest_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let highest = EVIDENCE_ROWS_MAX + 5;
+    store.ask([StoreRequest::Evidence((1..=highest).map(two_votes).collect())]);
+    let oldest = store.evidence(Height(0), Height(10), 100);
+    assert_eq!(oldest, (6..=10).map(two_votes).collect::<Vec<_>>());
+    let newest = store.evidence(Height(highest), Height(highest), 100);
+    assert_eq!(newest, [two_votes(highest)]);
 }
 
 #[test]
