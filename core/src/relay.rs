@@ -17,7 +17,7 @@ pub const RELAYS: usize = 3;
 
 /// A step of a validator: the proposal, the prevote or the precommit of a round.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Step {
+pub struct SignerStep {
     pub height: Height,
     pub round: Round,
     /// As [`SignedMessage::step`](ultramarine_types::consensus::SignedMessage::step) numbers the kinds.
@@ -26,7 +26,7 @@ pub struct Step {
     pub signer: u32,
 }
 
-impl Step {
+impl SignerStep {
     /// What a message of this step is drawn by.
     pub fn digest(&self, value: Option<&ValueId>) -> Hash {
         Canonical::new("ultramarine/relay/2")
@@ -42,12 +42,12 @@ impl Step {
 /// What was passed on.
 #[derive(Debug, Default)]
 pub struct Relay {
-    passed: BTreeMap<Step, Vec<Option<ValueId>>>,
+    passed: BTreeMap<SignerStep, Vec<Option<ValueId>>>,
 }
 
 impl Relay {
     /// Notes that a message is passed on; `false` if it was already, or two others of its step were.
-    pub fn pass(&mut self, step: Step, value: Option<ValueId>) -> bool {
+    pub fn pass(&mut self, step: SignerStep, value: Option<ValueId>) -> bool {
         let values = self.passed.entry(step).or_default();
         let fresh = !values.contains(&value) && values.len() < VALUES_PER_ROUND_MAX;
         if fresh {
@@ -97,8 +97,8 @@ pub fn is_drawn(message: &Hash, receiver: u32, candidates: &Positions, ours: u32
 mod tests {
     use super::*;
 
-    fn step(round: u32, signer: u32) -> Step {
-        Step {
+    fn step(round: u32, signer: u32) -> SignerStep {
+        SignerStep {
             height: Height(4),
             round: Round(round),
             kind: 1,

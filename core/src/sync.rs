@@ -90,7 +90,7 @@ pub enum HeldOfHeight {
 
 /// From where to where we catch up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gap {
+pub struct Stretch {
     /// The first height not decided here.
     pub next: Height,
     /// The highest one that is known to be decided. Beyond it, claims are tried for `next` alone.
@@ -142,7 +142,7 @@ impl Sync {
     pub fn plan(
         &mut self,
         now: Nanos,
-        gap: Gap,
+        gap: Stretch,
         peers: &Peers,
         reputation: &mut Reputation,
         held: impl Fn(Height) -> HeldOfHeight,

@@ -9,7 +9,7 @@ use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueKey};
 use super::{Core, Phase};
 use crate::certificate;
 use crate::io::Event;
-use crate::sync::{Asked, Gap, HeldOfHeight};
+use crate::sync::{Asked, HeldOfHeight, Stretch};
 
 /// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. If we
 /// have the bytes, we wait a block interval: our execution client may be about to answer, and then we decide by
@@ -44,7 +44,7 @@ impl Core {
         if proven <= current && self.now < since + self.grace() {
             return;
         }
-        let gap = Gap { next: current, proven };
+        let gap = Stretch { next: current, proven };
         let Self {
             sync,
             peers,

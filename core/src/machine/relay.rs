@@ -10,7 +10,7 @@ use ultramarine_types::{Address, ConsensusMessage, Height, PeerId, Positions, Ro
 use super::{Core, Parked, Phase};
 use crate::early;
 use crate::held::{RESENDS_WAITING_MAX, ROUNDS_AHEAD};
-use crate::relay::{self, Step};
+use crate::relay::{self, SignerStep};
 
 impl Core {
     /// Passes a verified message on, unless that was done before. `from` sent it.
@@ -29,7 +29,7 @@ impl Core {
             return;
         }
         let value = signed.value_id();
-        let step = Step {
+        let step = SignerStep {
             height,
             round,
             kind,

@@ -2,7 +2,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{Address, CommitCertificate, Height, Nanos, PeerId, Round, ValueId, fixtures};
 
-use super::{Gap, HeldOfHeight, Sync, TIPS_AT_ONCE};
+use super::{HeldOfHeight, Stretch, Sync, TIPS_AT_ONCE};
 use crate::peers::Peers;
 use crate::reputation::Reputation;
 
@@ -51,7 +51,7 @@ impl Rig {
     }
 
     fn plan_proven(&mut self, now: Nanos, next: u64, proven: u64, held: impl Fn(Height) -> HeldOfHeight) -> Asks {
-        let gap = Gap {
+        let gap = Stretch {
             next: Height(next),
             proven: Height(proven),
         };
