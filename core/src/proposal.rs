@@ -119,8 +119,10 @@ impl Proposer {
         self.wanted.and(self.retry_at)
     }
 
-    /// Notes a choice that was made now, or found in the store. The first choice for a round stands.
+    /// Notes a choice that was made now, or found in the store. The first choice for a round stands. No other block is
+    /// waited for.
     pub fn choose(&mut self, height: Height, round: Round, id: ValueId) -> &mut Choice {
+        self.retry_at = None;
         self.choices.entry((height, round)).or_insert(Choice {
             id,
             asked: false,

@@ -71,3 +71,13 @@ fn a_build_that_fails_after_its_round_was_given_up_leaves_no_deadline() {
     proposer.retry(Nanos(30));
     assert_eq!(proposer.deadline(), Some(Nanos(30)));
 }
+
+#[test]
+fn a_choice_ends_the_wait_for_another_build() {
+    let mut proposer = Proposer::default();
+    proposer.want(H, Round(1));
+    proposer.retry(Nanos(7));
+    assert_eq!(proposer.deadline(), Some(Nanos(7)));
+    proposer.choose(H, Round(1), ValueId([1; 32]));
+    assert_eq!(proposer.deadline(), None, "nothing wakes a core that waits for its log");
+}
