@@ -153,11 +153,12 @@ impl ScriptedEl {
         let other = match mood {
             Mood::StaleHead => Mood::OtherHead,
             Mood::InvalidOnce => Mood::PayloadError,
-            Mood::Accepted => Mood::BadBuild,
-            Mood::Unavailable | Mood::Syncing | Mood::Slow => mood,
+            // Few builds fall into a mood, so three moods make this one.
+            Mood::Accepted | Mood::Unavailable | Mood::Slow => Mood::BadBuild,
+            Mood::Syncing => mood,
             Mood::OtherHead | Mood::PayloadError | Mood::BadBuild => mood,
         };
-        let mood = if self.mood_dice.chance(500) { other } else { mood };
+        let mood = if self.mood_dice.chance(600) { other } else { mood };
         self.set_mood(mood, until);
     }
 
