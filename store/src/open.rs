@@ -175,6 +175,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         undecided: undecided(&view),
         oldest_blobs,
         silent_through: marks.silent_through,
+        rebuilt_through: marks.rebuilt_through,
     };
     Ok(OpenStore { state, view, recovered })
 }

@@ -275,6 +275,8 @@ pub struct Recovered {
     pub oldest_blobs: Height,
     /// Nothing is signed up to this height, whatever the log says.
     pub silent_through: Height,
+    /// Up to this height that is so because the index was rebuilt.
+    pub rebuilt_through: Height,
 }
 
 /// Why the source has no blobs for a decided height.
