@@ -360,6 +360,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn scrub_progress(&self) -> Option<ScrubProgress> {
         None
     }
+    /// Why there is too little room on the disk, and what to do; `None` while there is enough.
+    fn shortage(&self) -> Option<String> {
+        None
+    }
     /// Up to this height the archive has everything; [`Height::GENESIS`] without an archive.
     fn archived_through(&self) -> Height {
         Height::GENESIS

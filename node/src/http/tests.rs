@@ -50,6 +50,8 @@ pub(super) struct Memory {
     evidence: Vec<Evidence>,
     /// Heights below the head that are not among the blocks.
     damaged: Vec<Height>,
+    /// What a full disk says.
+    shortage: Option<String>,
     /// How often one blob was asked for by itself.
     blobs_read: AtomicUsize,
 }
@@ -70,6 +72,7 @@ impl Memory {
             blocks,
             evidence: Vec::new(),
             damaged: Vec::new(),
+            shortage: None,
             blobs_read: AtomicUsize::new(0),
         }
     }
@@ -85,6 +88,7 @@ impl Memory {
             blocks: BTreeMap::from([(1, (decided, assembly))]),
             evidence: Vec::new(),
             damaged: Vec::new(),
+            shortage: None,
             blobs_read: AtomicUsize::new(0),
         }
     }
@@ -158,6 +162,10 @@ impl Source for Memory {
 
     fn scrub_progress(&self) -> Option<ScrubProgress> {
         Some(store::SCRUB)
+    }
+
+    fn shortage(&self) -> Option<String> {
+        self.shortage.clone()
     }
 
     fn head(&self) -> Height {
@@ -531,6 +539,23 @@ async fn health_tells_what_is_missing() {
     assert_eq!((status, &json["ready"]), (StatusCode::OK, &Value::Bool(true)));
     let (_, json) = ask(&state, "/status").await;
     assert_eq!((json["peers"].as_u64(), json["chain_id"].as_u64()), (Some(1), Some(7)));
+}
+
+#[tokio::test]
+async fn health_tells_of_a_full_disk() {
+    let state = state_of(Memory {
+        shortage: Some("the disk has no room".to_owned()),
+        ..Memory::chain(1)
+    });
+    state.board.apply(&Event::Readiness {
+        ready: true,
+        why: String::new(),
+        is_news: true,
+    });
+    state.board.peer_up();
+    let (status, json) = ask(&state, "/health").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(json["reasons"], serde_json::json!(["the disk has no room"]));
 }
 
 #[tokio::test]
