@@ -542,23 +542,6 @@ async fn health_tells_what_is_missing() {
 }
 
 #[tokio::test]
-async fn health_tells_of_a_full_disk() {
-    let state = state_of(Memory {
-        shortage: Some("the disk has no room".to_owned()),
-        ..Memory::chain(1)
-    });
-    state.board.apply(&Event::Readiness {
-        ready: true,
-        why: String::new(),
-        is_news: true,
-    });
-    state.board.peer_up();
-    let (status, json) = ask(&state, "/health").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(json["reasons"], serde_json::json!(["the disk has no room"]));
-}
-
-#[tokio::test]
 async fn histograms_survive_the_wire_stage_by_stage() {
     let state = state(1);
     for (stage, ms) in [("build", 5), ("vote", 70)] {
