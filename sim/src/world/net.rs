@@ -10,6 +10,7 @@ mod serve;
 use std::sync::Arc;
 
 use ultramarine_core::io::Input;
+use ultramarine_net::bounds::LATE;
 use ultramarine_net::message::{PartsRequest, ValueRequest};
 use ultramarine_net::reply::PeerRequest;
 use ultramarine_net::streaming::Input as JoinInput;
@@ -205,7 +206,20 @@ impl World {
         }
     }
 
-    pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId) {
+    pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId, due: Nanos) {
+        if self.now > due + LATE {
+            // Its process slept: what came meanwhile is read first, as the real net does.
+            let life = self.nodes[index].life;
+            let due = self.now + self.config.chain.limits().sync_timeout();
+            let event = Event::SyncTimeout {
+                node: index,
+                life,
+                stream,
+                due,
+            };
+            self.queue.plan(due, event);
+            return;
+        }
         if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
             let peer = self.nodes[peer].peer;
             self.charge(index, &peer, Fault::Withheld);
