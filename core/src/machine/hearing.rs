@@ -26,6 +26,8 @@ impl Core {
         let mut heard = self.heard();
         heard.insert(*ours, Height::GENESIS);
         let all = set.iter().all(|(address, _)| heard.contains_key(address));
+        #[cfg(feature = "planted")]
+        let all = all && !self.config.plants(crate::Planted::AllListenedOut);
         let is_over = all || until <= self.now && peers::is_quorum(set, heard.keys());
         if is_over {
             self.listening_until = None;
