@@ -244,7 +244,7 @@ impl Core {
             #[cfg(not(feature = "planted"))]
             durations: Durations::of(&config.chain.params),
             #[cfg(feature = "planted")]
-            durations: config.durations(),
+            durations: crate::planted::keep_short(config.planted, Durations::of(&config.chain.params)),
             pace: Pace::default(),
             address,
             signer,

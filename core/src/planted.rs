@@ -122,13 +122,11 @@ pub(crate) fn outdate(planted: Option<Planted>, mut recovered: Recovered) -> Rec
     recovered
 }
 
-impl crate::config::CoreConfig {
-    /// What [`Planted::RoundsAlike`] leaves of the steps' waits.
-    pub(crate) fn durations(&self) -> Durations {
-        Durations {
-            grow: !self.plants(Planted::RoundsAlike),
-            ..Durations::of(&self.chain.params)
-        }
+/// What [`Planted::RoundsAlike`] leaves of the steps' waits.
+pub(crate) fn keep_short(planted: Option<Planted>, durations: Durations) -> Durations {
+    Durations {
+        grow: durations.grow && planted != Some(Planted::RoundsAlike),
+        ..durations
     }
 }
 

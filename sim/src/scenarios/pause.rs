@@ -20,7 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 pub const SHORT: Scenario = Scenario {
     name: "short-pauses",
-    claim: "a needed validator that stands still beyond the wait for a proposal costs no round: it reads what came first",
+    claim: "a needed validator that stands still beyond the wait for a proposal reads what came, and costs no round",
     config: |seed| {
         let mut config = RunConfig {
             target: 12,
