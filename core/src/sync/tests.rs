@@ -159,6 +159,25 @@ fn a_request_whose_time_is_up_is_given_up() {
 }
 
 #[test]
+fn heights_that_share_a_slow_line_have_time_for_all_of_them() {
+    let mut rig = Rig::new(&[12]);
+    let asks = rig.plan_proven(T, 5, 12, |_| HeldOfHeight::Nothing);
+    assert_eq!(asks.len(), 8);
+    let timeout = Limits { blobs_per_block: 6 }.sync_timeout();
+    // One after the other is late, the last when all could have come.
+    for turn in 1..8 {
+        assert_eq!(rig.sync.expire(Nanos(T.0 + turn * timeout.0)).len(), 1);
+    }
+    let (peer, last) = (asks[7].0, asks[7].1);
+    let began = Nanos(T.0 + 7 * timeout.0 + 1);
+    rig.sync.answered(began, last, &peer, 800_000, Nanos(1));
+    // It comes at a megabit a second.
+    let comes = began + Nanos::from_millis(800_000 / SLOWEST_BYTES_PER_MS);
+    assert!(rig.sync.expire(comes).is_empty());
+    assert_eq!(rig.sync.expire(comes + timeout).len(), 1);
+}
+
+#[test]
 fn a_second_peer_is_asked_when_the_first_is_slow_and_then_a_third() {
     let mut rig = Rig::new(&[5, 5, 5]);
     let first = rig.plan(T, 5)[0].0;
