@@ -21,7 +21,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) struct Backlog<T> {
     items: RefCell<Lanes<T>>,
     news: Notify,
-    room: [Notify; 2],
+    room: Notify,
+    strangers_room: Notify,
     full: usize,
 }
 
@@ -47,7 +48,8 @@ impl<T> Backlog<T> {
                 strangers: VecDeque::new(),
             }),
             news: Notify::new(),
-            room: [Notify::new(), Notify::new()],
+            room: Notify::new(),
+            strangers_room: Notify::new(),
             full,
         }
     }
@@ -64,12 +66,19 @@ impl<T> Backlog<T> {
 
     /// Waits until fewer than `full` items wait in a lane.
     pub async fn has_room(&self, lane: Lane) {
-        let room = &self.room[lane as usize];
+        let room = self.room(lane);
         while self.items.borrow_mut().lane(lane).len() >= self.full {
             room.notified().await;
         }
         // One waiter was woken; it wakes the next.
         room.notify_one();
+    }
+
+    const fn room(&self, lane: Lane) -> &Notify {
+        match lane {
+            Lane::First => &self.room,
+            Lane::Strangers => &self.strangers_room,
+        }
     }
 
     /// Takes the oldest item of the first lane that has one, waiting until there is one.
@@ -109,7 +118,7 @@ impl<T> Backlog<T> {
             {
                 return;
             }
-            self.room[lane as usize].notify_one();
+            self.room(lane).notify_one();
         }
     }
 }

@@ -367,11 +367,19 @@ impl Hub {
         Ok(())
     }
 
+    /// A key has answered at an address that is configured without one: it is the configured peer.
+    pub fn list(&self, address: &str, peer: PeerId) {
+        self.listed.borrow_mut().answers(address, peer);
+        if let Some(session) = self.session(&peer) {
+            session.is_listed.set(true);
+        }
+    }
+
     fn guest(&self, session: &Session) -> Guest {
         Guest {
             peer: session.peer,
             validator: session.validator,
-            is_listed: session.is_listed,
+            is_listed: session.is_listed.get(),
             site: session.site,
             since: session.since,
             points: self.scores.borrow().points(self.now(), &session.peer),

@@ -25,7 +25,6 @@ mod relaunch;
 mod rising_tip;
 mod rot;
 mod slow_client;
-mod slow_line;
 mod slow_links;
 mod status_flood;
 mod thousands_of_rounds;
@@ -73,7 +72,6 @@ pub const ALL: &[Scenario] = &[
     slow_client::BUILDS,
     slow_client::AWAY,
     slow_links::SCENARIO,
-    slow_line::SCENARIO,
     status_flood::SCENARIO,
     package_pullers::SCENARIO,
     all_places_taken::SCENARIO,

@@ -96,11 +96,6 @@ fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
 }
 
 #[test]
-fn a_late_node_on_a_slow_line_catches_up() {
-    runs_clean("slow-line", 0..4);
-}
-
-#[test]
 fn strangers_that_hold_all_places_keep_nobody_out() {
     runs_clean("all-places-taken", 0..4);
 }

@@ -2,7 +2,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{Address, CommitCertificate, Height, Nanos, PeerId, Round, ValueId, fixtures};
 
-use super::{HeldOfHeight, Stretch, Sync, TIPS_AT_ONCE};
+use super::{HeldOfHeight, SLOWEST_BYTES_PER_MS, Stretch, Sync, TIPS_AT_ONCE};
 use crate::peers::Peers;
 use crate::reputation::Reputation;
 

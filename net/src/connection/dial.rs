@@ -163,7 +163,7 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
             Ok(connection) => {
                 let answered = identity::peer_of(&connection);
                 if let (None, Some(answered)) = (config.peer, answered) {
-                    hub.listed.borrow_mut().answers(&config.address, answered);
+                    hub.list(&config.address, answered);
                 }
                 known = known.or(answered);
                 let deadline = Instant::now() + bounds::HANDSHAKE;

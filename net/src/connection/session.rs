@@ -24,7 +24,7 @@ pub(crate) struct Session {
     /// The validator that attests the peer; `None` for a full node.
     pub validator: Option<Address>,
     /// Whether our operator configured it.
-    pub is_listed: bool,
+    pub is_listed: Cell<bool>,
     /// When the peer said who it is.
     pub since: Nanos,
     /// Whether it has given us what we asked for.
@@ -86,7 +86,7 @@ impl Session {
         Self {
             peer,
             validator,
-            is_listed,
+            is_listed: Cell::new(is_listed),
             since,
             has_served: Cell::new(false),
             dialed,
@@ -155,12 +155,12 @@ impl Session {
     }
 
     /// Whether nobody but its site stands behind the peer.
-    pub const fn is_stranger(&self) -> bool {
-        self.validator.is_none() && !self.is_listed
+    pub fn is_stranger(&self) -> bool {
+        self.validator.is_none() && !self.is_listed.get()
     }
 
     /// What the peer says goes before what strangers say, if it is none.
-    pub const fn lane(&self) -> Lane {
+    pub fn lane(&self) -> Lane {
         if self.is_stranger() {
             Lane::Strangers
         } else {
@@ -170,7 +170,7 @@ impl Session {
 
     /// Names who stands behind the peer.
     pub fn origin(&self) -> PeerOrigin {
-        match (self.validator, self.is_listed) {
+        match (self.validator, self.is_listed.get()) {
             (Some(validator), _) => PeerOrigin::Validator(validator),
             (None, true) => PeerOrigin::Listed(self.peer),
             (None, false) => PeerOrigin::Site(self.site),

@@ -103,7 +103,7 @@ impl SourceTurns {
 
     /// Does `work` for a peer when it is the peer's turn; `None` if the node goes down.
     pub async fn during<T>(&self, session: &Session, class: AnswerClass, work: impl Future<Output = T>) -> Option<T> {
-        let owner = match (session.validator, session.is_listed) {
+        let owner = match (session.validator, session.is_listed.get()) {
             (Some(validator), _) => Owner::Validator(validator),
             (None, true) => Owner::Listed(session.peer),
             (None, false) => Owner::FullNode(session.peer),
