@@ -22,7 +22,8 @@ pub async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
 
 /// `GET /health`: 200 when the node can be relied on, else 503 with every reason.
 pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>) {
-    let reasons = state.board.snapshot().unready();
+    let mut reasons = state.board.snapshot().unready();
+    reasons.extend(state.source.shortage());
     let status = if reasons.is_empty() {
         StatusCode::OK
     } else {

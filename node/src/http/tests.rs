@@ -52,6 +52,8 @@ pub(super) struct Memory {
     evidence: Vec<Evidence>,
     /// Heights below the head that are not among the blocks.
     damaged: Vec<Height>,
+    /// What a full disk says.
+    shortage: Option<String>,
     /// How often one blob was asked for by itself.
     blobs_read: AtomicUsize,
 }
@@ -72,6 +74,7 @@ impl Memory {
             blocks,
             evidence: Vec::new(),
             damaged: Vec::new(),
+            shortage: None,
             blobs_read: AtomicUsize::new(0),
         }
     }
@@ -87,6 +90,7 @@ impl Memory {
             blocks: BTreeMap::from([(1, (decided, assembly))]),
             evidence: Vec::new(),
             damaged: Vec::new(),
+            shortage: None,
             blobs_read: AtomicUsize::new(0),
         }
     }
@@ -160,6 +164,10 @@ impl Source for Memory {
 
     fn scrub_progress(&self) -> Option<ScrubProgress> {
         Some(store::SCRUB)
+    }
+
+    fn shortage(&self) -> Option<String> {
+        self.shortage.clone()
     }
 
     fn head(&self) -> Height {
