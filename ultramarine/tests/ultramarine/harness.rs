@@ -2,6 +2,7 @@
 
 pub mod cells;
 pub mod faketime;
+pub mod mesh;
 pub mod network;
 pub mod program;
 pub mod rogue;

@@ -5,6 +5,7 @@ mod archive;
 mod blob;
 mod cli;
 mod crash;
+mod cut_edge;
 mod data_path;
 mod devnet;
 mod devnet_variants;

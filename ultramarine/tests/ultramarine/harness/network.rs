@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use ultramarine::devnet::ports;
 use ultramarine::embedded;
@@ -125,7 +125,13 @@ impl Network {
 
     /// Feeds the clients of these nodes with blobs until the answer is dropped.
     pub fn load(&self, ids: impl IntoIterator<Item = usize>) -> Load {
-        let runtime = Runtime::new().expect("threads");
+        self.load_from(ids, || ())
+    }
+
+    /// The same by threads that do this first.
+    pub fn load_from(&self, ids: impl IntoIterator<Item = usize>, on_start: impl Fn() + Send + Sync + 'static) -> Load {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.enable_all().on_thread_start(on_start).build().expect("threads");
         let cancel = CancellationToken::new();
         for id in ids {
             let options = PublisherOptions {
@@ -149,18 +155,17 @@ impl Network {
     /// Everything every validator signed, as all nodes together received it: step to the values signed.
     pub fn signed(&self) -> BTreeMap<Step, BTreeSet<String>> {
         let mut signed: BTreeMap<Step, BTreeSet<String>> = BTreeMap::new();
-        for node in &self.nodes {
-            let text = std::fs::read_to_string(node.home.join(MESSAGES)).unwrap_or_default();
-            // A line that a kill cut short is no message that anybody acted on.
-            for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-                let text = |field: &str| line[field].as_str().unwrap_or("nil").to_owned();
-                let number = |field: &str| line[field].as_u64().expect("a number");
-                let step = (text("signer"), number("height"), number("round"), text("kind"));
-                let what = format!("{} {}", text("value_id"), line["valid_round"]);
-                signed.entry(step).or_default().insert(what);
-            }
+        for (step, what) in self.nodes.iter().flat_map(received) {
+            signed.entry(step).or_default().insert(what);
         }
         signed
+    }
+
+    /// Whether a node received a prevote of this validator above this height, from whomever.
+    pub fn has_voter_above(&self, id: usize, voter: &str, height: u64) -> bool {
+        received(&self.nodes[id])
+            .iter()
+            .any(|((signer, at, _, kind), _)| signer == voter && *at > height && kind == "prevote")
     }
 
     /// Whose prevote for a value above this height was received by anybody.
@@ -184,6 +189,20 @@ impl Network {
             assert_eq!(values.len(), 1, "{step:?} was signed for {values:?}");
         }
     }
+}
+
+/// What a node received over all its lives, by step.
+fn received(node: &Node) -> Vec<(Step, String)> {
+    let text = std::fs::read_to_string(node.home.join(MESSAGES)).unwrap_or_default();
+    // A line that a kill cut short is no message that anybody acted on.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let steps = lines.map(|line| {
+        let text = |field: &str| line[field].as_str().unwrap_or("nil").to_owned();
+        let number = |field: &str| line[field].as_u64().expect("a number");
+        let step = (text("signer"), number("height"), number("round"), text("kind"));
+        (step, format!("{} {}", text("value_id"), line["valid_round"]))
+    });
+    steps.collect()
 }
 
 /// Makes the home of a full node that joins the chain of `witness`, and starts it with these further settings.
