@@ -24,7 +24,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Uri};
 use ultramarine_kzg_pipeline::BackEnd;
+use ultramarine_net::FullNodes;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
@@ -48,6 +50,11 @@ const BUILD_WAIT_MS_MAX: u64 = 500;
 const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
+
+/// If it were less, whoever has a slow line of their own would still wait for us.
+const SERVING_MIB_S_MIN: u64 = 1;
+/// More than any line takes, and few enough that bytes fit 64 bits.
+const SERVING_MIB_S_MAX: u64 = 100_000;
 
 /// More than any disk reads, and few enough that bytes fit 64 bits.
 const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
@@ -91,6 +98,10 @@ pub struct NetworkConfig {
     pub listen: SocketAddr,
     /// Peers to stay connected to; empty: those of the genesis file.
     pub peers: Vec<PeerAddress>,
+    /// Which full nodes may be connected.
+    pub full_nodes: FullNodes,
+    /// Bytes of packages, and of what full nodes are sent, in a second, over all peers.
+    pub serving_bytes_per_second: u64,
 }
 
 /// How the Engine API is reached.
@@ -126,7 +137,7 @@ pub struct EngineConfig {
 }
 
 /// `[http]`: what operators and rollups read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// TCP address to listen on.
     pub listen: SocketAddr,
@@ -134,6 +145,8 @@ pub struct HttpConfig {
     pub requests_max: usize,
     /// Longest time to the beginning of an answer.
     pub timeout: Duration,
+    /// Origins whose pages may read answers, as the `Origin` header names them; `*` is every one.
+    pub cors_origins: Vec<HeaderValue>,
 }
 
 /// `[retention]`: how long blobs stay.
@@ -274,9 +287,22 @@ impl NetworkConfig {
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
             PeerAddress::read,
         );
+        let full_nodes = settings.text_as(
+            "network.full_nodes",
+            "\"any\", \"listed\" or \"none\"",
+            |text| match text {
+                "any" => Some(FullNodes::Any),
+                "listed" => Some(FullNodes::Listed),
+                "none" => Some(FullNodes::None),
+                _ => None,
+            },
+        );
+        let serving = settings.number("network.serving_mib_s", SERVING_MIB_S_MIN..=SERVING_MIB_S_MAX);
         Some(Self {
             listen: listen?,
             peers: peer::distinct(peers?),
+            full_nodes: full_nodes?,
+            serving_bytes_per_second: serving? * 1024 * 1024,
         })
     }
 }
@@ -348,13 +374,43 @@ impl HttpConfig {
         let listen = settings.address("http.listen");
         let requests_max = settings.number("http.requests_max", 1..=4096);
         let timeout = settings.milliseconds("http.timeout_ms", 100..=600_000);
+        let cors_origins = settings.list(
+            "http.cors_origins",
+            "items such as \"https://explorer.example\" or \"http://localhost:3000\", or \"*\" for every page",
+            read_origin,
+        );
         let requests_max = usize::try_from(requests_max?).ok();
         Some(Self {
             listen: listen?,
             requests_max: requests_max?,
             timeout: timeout?,
+            cors_origins: cors_origins?,
         })
     }
+}
+
+/// Reads an origin (RFC 6454): a scheme, a host, and a port unless it is the scheme's own.
+fn read_origin(text: &str) -> Result<HeaderValue, &'static str> {
+    let read = HeaderValue::from_str(text).map_err(|_| "has other characters than a URL")?;
+    if text == "*" {
+        return Ok(read);
+    }
+    let url: Uri = text.parse().map_err(|_| "is no URL")?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err("does not begin with http:// or https://");
+    }
+    // A browser names a page's origin in this form alone; another would never match.
+    let is_bare = url.path_and_query().is_some_and(|path| path == "/") && !text.ends_with('/') && !text.contains('#');
+    if !is_bare {
+        return Err("has a path; an origin ends with its host or port");
+    }
+    if text.contains('@') {
+        return Err("has a user name");
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err("has capital letters; browsers write origins without");
+    }
+    Ok(read)
 }
 
 impl RetentionConfig {

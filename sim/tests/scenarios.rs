@@ -96,6 +96,21 @@ fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
 }
 
 #[test]
+fn strangers_that_hold_all_places_keep_nobody_out() {
+    runs_clean("all-places-taken", 0..4);
+}
+
+#[test]
+fn packages_without_end_leave_the_round_its_time() {
+    runs_clean("package-pullers", 0..4);
+}
+
+#[test]
+fn statuses_without_end_cost_a_core_little() {
+    runs_clean("status-flood", 0..4);
+}
+
+#[test]
 fn peers_that_never_answer_hold_up_nobody_for_long() {
     runs_clean("mute-servers", 0..4);
 }
@@ -161,6 +176,11 @@ fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
 }
 
 #[test]
+fn messages_that_need_several_timeouts_are_waited_for_in_some_round() {
+    runs_clean("slow-messages", 0..4);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }
@@ -215,6 +235,16 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
 #[test]
 fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
     runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_needed_validator_that_stands_still_for_two_seconds_costs_no_round() {
+    runs_clean("short-pauses", 0..4);
+}
+
+#[test]
+fn a_node_that_stood_still_while_peers_answered_charges_nobody() {
+    runs_clean("pause-while-behind", 0..4);
 }
 
 #[test]

@@ -98,6 +98,12 @@ impl World {
                     self.answer(node, peer, stream, &request);
                 }
             }
+            Event::Statuses { node, life } => {
+                if self.lives(node, life) {
+                    self.nodes[node].statuses_due = None;
+                    self.tell_statuses(node);
+                }
+            }
             Event::FullNodes { node, life } => {
                 if self.lives(node, life) {
                     self.stream_to_full_nodes(node);
@@ -162,9 +168,14 @@ impl World {
                     self.lane_done(node, *done);
                 }
             }
-            Event::SyncTimeout { node, life, stream } => {
+            Event::SyncTimeout {
+                node,
+                life,
+                stream,
+                due,
+            } => {
                 if self.lives(node, life) {
-                    self.sync_timeout(node, stream);
+                    self.sync_timeout(node, stream, due);
                 }
             }
             Event::Connect { a, b } => self.connect(a, b),
