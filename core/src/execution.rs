@@ -37,7 +37,7 @@ use crate::values::Body;
 /// Decided payloads kept in memory for the import; older ones are loaded from the store.
 const RECENT_MAX: usize = 8;
 /// How long to wait after an answer that helps no further.
-const RETRY: Nanos = Nanos::from_millis(500);
+pub const RETRY: Nanos = Nanos::from_millis(500);
 
 /// What the execution module wants done.
 #[derive(Clone, Debug)]

@@ -51,6 +51,7 @@ mod stall;
 mod tell;
 #[cfg(test)]
 mod tests;
+pub mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,8 +170,8 @@ pub struct Core {
     links: Positions,
     /// The highest tip of a trusted peer, until one of them or our trust changes, and the changes of trust up to then.
     trusted_tip: Option<(Height, u64)>,
-    /// Those that have been since the start.
-    linked_ever: Positions,
+    /// Those whose links were lost, by their positions, and the step of the newest message of theirs that we knew then.
+    lost: BTreeMap<u32, (Height, Round, u8)>,
     early: Early,
     relay: Relay,
     hearings: Hearings,
@@ -275,7 +276,7 @@ impl Core {
             execution,
             links: Positions::NONE,
             trusted_tip: None,
-            linked_ever: Positions::NONE,
+            lost: BTreeMap::new(),
             early: Early::default(),
             relay: Relay::default(),
             hearings: Hearings::default(),
@@ -322,6 +323,11 @@ impl Core {
         } else {
             None
         }
+    }
+
+    /// How long round 0 of the current height waits for its proposal; nothing while no height runs.
+    pub fn proposal_wait(&self) -> Nanos {
+        self.contest.propose
     }
 
     /// Whether consensus runs and signs at the current height.

@@ -16,9 +16,9 @@ const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 /// Answer times within which a peer is given up, or a second one is asked.
 const PATIENCE_ANSWERS: u64 = 4;
 /// Nobody is given less: an answer may wait for a disk.
-const PATIENCE_MIN: Nanos = Nanos::from_millis(150);
+pub const PATIENCE_MIN: Nanos = Nanos::from_millis(150);
 /// A peer that answers slowly is given no more: it would choose how long we wait.
-const PATIENCE_MAX: Nanos = Nanos::from_millis(2_000);
+pub const PATIENCE_MAX: Nanos = Nanos::from_millis(2_000);
 /// An answer's time, before one was measured: two round trips around the world.
 const ANSWER: Nanos = Nanos::from_millis(300);
 /// Bytes in a millisecond, before they were measured: the pace of the slowest honest server.

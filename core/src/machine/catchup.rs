@@ -14,7 +14,7 @@ use crate::sync::{Asked, HeldOfHeight, Stretch};
 /// How long a peer may be one height ahead before we ask it for that height, while we lack the value's bytes. If we
 /// have the bytes, we wait a block interval: our execution client may be about to answer, and then we decide by
 /// ourselves.
-const GRACE: Nanos = Nanos::from_millis(200);
+pub const GRACE: Nanos = Nanos::from_millis(200);
 
 impl Core {
     pub(super) fn catch_up(&mut self) {

@@ -19,11 +19,11 @@ use super::{Core, Phase};
 
 /// The longest wait, from when a quorum was first heard, or from when our client last took a block. A client that takes
 /// longer comes into a later round.
-pub(super) const LONGEST: Nanos = Nanos::from_millis(15_000);
+pub const LONGEST: Nanos = Nanos::from_millis(15_000);
 /// How long a quorum that is ready waits for those that are not.
-const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
+pub const FOR_THE_REST: Nanos = Nanos::from_millis(3_000);
 /// How long a node whose client is back waits for those of its peers.
-const FOR_CLIENTS: Nanos = Nanos::from_millis(1_000);
+pub const FOR_CLIENTS: Nanos = Nanos::from_millis(1_000);
 
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Gather {

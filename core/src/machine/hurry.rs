@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use malachitebft_core_types::{Timeout, TimeoutKind};
+use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Round, ValueId, Vote, VoteKind};
+use ultramarine_types::{Address, Height, Round, ValueId, Vote, VoteKind};
 
 use super::{Core, Phase};
 use crate::convert;
@@ -83,10 +84,9 @@ impl Core {
         self.proposer.may_come(self.current(), round) && !self.execution.is_failing()
     }
 
-    /// Whether a validator may propose: its node is connected, has decided what we have, and says that it could. Of one
-    /// that is connected to others alone nothing more is known.
+    /// Whether a validator may propose: its node is connected, is not behind, and says that it could. Of one that is
+    /// connected to others alone nothing more is known.
     fn is_present(&self, validator: &Address) -> bool {
-        let current = self.current();
         let mut known = self
             .peers
             .iter()
@@ -100,19 +100,32 @@ impl Core {
             return self.is_linked(validator);
         }
         known.any(|(_, peer)| {
-            let able = |status: &Status| status.proposes && status.tip.next() >= current;
+            let able = |status: &Status| status.proposes && self.is_at_work(validator, status);
             peer.status.as_ref().is_none_or(able)
         })
     }
 
+    /// Whether a validator with this status is at our height, or is about to be: it signed at the height that we have
+    /// just decided. Its own commit, and the status that tells of it, may be slower than ours by a disk and a way.
+    fn is_at_work(&self, validator: &Address, status: &Status) -> bool {
+        let current = self.current();
+        let has_signed = || {
+            let seen = self.seen.get(validator).map(|seen| seen.step().0);
+            seen.is_some_and(|height| height >= self.head.height)
+        };
+        status.tip.next() >= current || status.tip.next() == self.head.height && has_signed()
+    }
+
     /// Whether a validator that we are connected to says that it is connected to another one. Of one that is further
-    /// away than that, and was never connected to us, what it signed at the height before shows that it is there.
+    /// away than that, what it signed at the height before shows that it is there. If it was connected to us, only what
+    /// it has signed since counts.
     fn is_linked(&self, validator: &Address) -> bool {
         let Some(position) = self.config.validators.index_of(validator) else {
             return false;
         };
-        let seen = self.seen.get(validator).map(|seen| seen.step().0);
-        if !self.linked_ever.contains(position) && seen.is_some_and(|height| height >= self.head.height) {
+        let is_news = |step: &(Height, Round, u8)| self.lost.get(&position).is_none_or(|lost| lost < step);
+        let newest = self.seen.get(validator).map(SignedMessage::step);
+        if newest.filter(is_news).is_some_and(|step| step.0 >= self.head.height) {
             return true;
         }
         self.peers.iter().any(|(_, peer)| {
@@ -147,10 +160,9 @@ impl Core {
 
     /// Whether a vote of this validator may still come: its node is connected, and is not behind.
     fn may_vote(&self, validator: &Address) -> bool {
-        let current = self.current();
         *validator == self.address
             || self.peers.iter().any(|(_, peer)| {
-                let is_here = |status: &Status| status.tip.next() >= current;
+                let is_here = |status: &Status| self.is_at_work(validator, status);
                 peer.validator.as_ref() == Some(validator) && peer.status.as_ref().is_none_or(is_here)
             })
     }

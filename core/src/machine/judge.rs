@@ -28,9 +28,9 @@ use crate::stop::{DecidedFault, Stop};
 use crate::values::{Body, Judgement};
 
 /// After this long we look at a withheld verdict again.
-const RETRY: Nanos = Nanos::from_millis(500);
+pub const RETRY: Nanos = Nanos::from_millis(500);
 /// The longest pause before a payload is executed again that the client could not judge.
-const RETRY_MAX: Nanos = Nanos::from_millis(32_000);
+pub const RETRY_MAX: Nanos = Nanos::from_millis(32_000);
 
 /// How long a payload rests after the client could not judge it once more. A client that fails on one payload is asked
 /// about it ever more seldom. A client that was too slow has its answer by the second time or the third.

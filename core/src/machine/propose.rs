@@ -20,7 +20,7 @@ use crate::stop::Stop;
 use crate::values::{Judgement, KnownValue};
 
 /// After a build failed, we ask for another one after this long.
-const RETRY: Nanos = Nanos::from_millis(200);
+pub const RETRY: Nanos = Nanos::from_millis(200);
 
 impl Core {
     /// Goes on with the value that consensus wants from us, if anything can be done about it now.

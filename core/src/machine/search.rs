@@ -20,9 +20,9 @@ use crate::peers::draw;
 use crate::values::Judgement;
 
 /// How long we wait before we ask: a proposal usually arrives before its stream does.
-const GRACE: Nanos = Nanos::from_millis(150);
+pub const GRACE: Nanos = Nanos::from_millis(150);
 /// After every peer was asked, the turn begins again after this long.
-const TURN: Nanos = Nanos::from_millis(500);
+pub const TURN: Nanos = Nanos::from_millis(500);
 /// Peers that are asked for one value at one time.
 const AT_ONCE: usize = 2;
 /// A refusal within this time is the core's to charge. The network charges for silence.

@@ -9,14 +9,15 @@
 
 use std::collections::BTreeSet;
 
+use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, Round, limits};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, Positions, Round, limits};
 
 use super::{Core, Parked, Phase};
 use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
-const STUCK: Nanos = Nanos::from_millis(500);
+pub const STUCK: Nanos = Nanos::from_millis(500);
 /// How many peers get all votes again in one status interval, in turn. The others get our own, unless they have just
 /// come. A peer that has the votes passes them on, so a few turns reach all, and the copies do not drown a stuck
 /// network of hundreds.
@@ -71,7 +72,7 @@ impl Core {
 
     /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only
     /// a moment behind.
-    fn could_propose(&self) -> bool {
+    pub fn could_propose(&self) -> bool {
         let signs = match &self.phase {
             Phase::Running | Phase::Committing => self.host.is_enabled(),
             Phase::Between { .. } => self.listening_until.is_none() && self.silence(self.current()).is_none(),
@@ -85,9 +86,16 @@ impl Core {
     pub(super) fn note_links(&mut self) {
         let set = &self.config.validators;
         let validators = self.peers.iter().filter_map(|(_, peer)| peer.validator);
-        self.links = validators.filter_map(|validator| set.index_of(&validator)).collect();
-        let links = self.links;
-        links.iter().for_each(|position| self.linked_ever.insert(position));
+        let links: Positions = validators.filter_map(|validator| set.index_of(&validator)).collect();
+        for position in self.links.iter().filter(|position| !links.contains(*position)) {
+            let newest = set
+                .at(position as usize)
+                .and_then(|(address, _)| self.seen.get(address));
+            self.lost
+                .insert(position, newest.map_or_else(Default::default, SignedMessage::step));
+        }
+        self.lost.retain(|position, _| !links.contains(*position));
+        self.links = links;
     }
 
     /// When the next status is due.
