@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod clocks;
 pub mod execution;
 pub mod forgetting;
+pub mod progress;
 pub mod signing;
 pub mod storage;
 pub mod validity;
@@ -62,6 +63,8 @@ pub struct Checks {
     /// I11: bounds hold under any peer.
     pub bounds: bounds::Bounds,
     pub clocks: clocks::ClockCheck,
+    /// I14: a connected quorum decides in time.
+    pub progress: progress::Progress,
 }
 
 impl Checks {

@@ -14,6 +14,13 @@ pub struct Dice {
 }
 
 impl Dice {
+    /// How many times as long as typical most spans are at most.
+    pub const LONG: u64 = 2;
+    /// How many times as long as typical some spans are at most.
+    pub const LONGEST: u64 = 10;
+    /// How many of a thousand spans those are.
+    pub const LONG_PER_MILLE: u32 = 50;
+
     /// The stream of one concern of one seed.
     pub fn of(seed: u64, concern: &str) -> Self {
         let hash = Canonical::new("ultramarine/sim/dice/1")
@@ -52,7 +59,11 @@ impl Dice {
 
     /// A span with a long tail: mostly near `typical`, one in twenty up to ten times as long.
     pub fn latency(&mut self, typical: Nanos) -> Nanos {
-        let tail = if self.chance(50) { 10 } else { 2 };
+        let tail = if self.chance(Self::LONG_PER_MILLE) {
+            Self::LONGEST
+        } else {
+            Self::LONG
+        };
         Nanos(self.between(typical.0 / 2, typical.0 * tail))
     }
 

@@ -64,7 +64,7 @@ pub struct Disk {
     /// Longest the queue ever was.
     pub queue_len_max: usize,
     /// Typical time of one sync.
-    sync_typical: Nanos,
+    pub sync_typical: Nanos,
     dice: Dice,
 }
 
@@ -92,6 +92,11 @@ impl Disk {
             sync_typical: Dice::of(seed, &format!("disk speed {node}")).micros(200, 6000),
             dice: Dice::of(seed, &format!("disk {node}")),
         }
+    }
+
+    /// How long so many bytes take: 1.5 GB in a second.
+    pub const fn transfer(bytes: usize) -> Nanos {
+        Nanos(bytes as u64 * 2 / 3)
     }
 
     /// Takes a request; when this answers a span, the driver calls [`finish`](Self::finish) after it.
@@ -325,7 +330,7 @@ impl Disk {
                 _ => 0,
             })
             .sum();
-        let transfer = Nanos(bytes as u64 * 2 / 3); // 1.5 GB/s
+        let transfer = Self::transfer(bytes);
         let slow = if now < self.slow_until {
             self.count("slow-sync");
             self.dice.millis(50, 800)

@@ -10,6 +10,13 @@ use ultramarine_types::{Address, ChainParams, Hash, Init, Nanos};
 use crate::block::{self, Recipe};
 use crate::dice::Dice;
 
+/// What a build typically takes.
+pub const BUILD: Nanos = Nanos::from_millis(15);
+/// What the execution of a block typically takes.
+pub const EXECUTE: Nanos = Nanos::from_millis(7);
+/// What a forkchoice update typically takes.
+pub const FORKCHOICE: Nanos = Nanos::from_millis(4);
+
 /// How a client answers for a while, in place of the truth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mood {
@@ -167,6 +174,12 @@ impl ScriptedEl {
         self.mood = Some((mood, until));
     }
 
+    /// Whether it runs, and answers the truth as soon as it can.
+    pub fn answers(&self, now: Nanos) -> bool {
+        let is_usual = self.gas_limit == block::GAS_LIMIT && !self.doubles_proofs && self.spurned.is_empty();
+        self.running && self.mood(now).is_none() && is_usual
+    }
+
     /// Blocks built from here on carry so many blobs, low and high.
     pub fn set_blobs(&mut self, blobs_range: (u32, u32)) {
         self.blobs_range = blobs_range;
@@ -198,9 +211,9 @@ impl ScriptedEl {
     /// How long a call takes that starts now.
     pub fn latency(&mut self, now: Nanos, call: &EngineCall) -> Nanos {
         let typical = match call {
-            EngineCall::Build { .. } => Nanos::from_millis(15),
-            EngineCall::Execute { .. } | EngineCall::Import { .. } => Nanos::from_millis(7),
-            EngineCall::Forkchoice { .. } => Nanos::from_millis(4),
+            EngineCall::Build { .. } => BUILD,
+            EngineCall::Execute { .. } | EngineCall::Import { .. } => EXECUTE,
+            EngineCall::Forkchoice { .. } => FORKCHOICE,
             EngineCall::Inspect { .. } | EngineCall::Newest => Nanos::from_millis(1),
         };
         let extra = match self.mood(now) {

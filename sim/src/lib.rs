@@ -26,6 +26,7 @@ pub mod disk;
 pub mod engine;
 pub mod faults;
 pub mod lines;
+pub mod liveness;
 pub mod network;
 #[cfg(feature = "planted")]
 pub mod planted;

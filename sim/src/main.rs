@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use clap::{Args, Parser, Subcommand};
 use ultramarine_runtime::print;
 use ultramarine_sim::curves::{Cell, Measured};
+use ultramarine_sim::liveness::table::Table;
+use ultramarine_sim::liveness::{self, Class, LivenessReport};
+use ultramarine_sim::scenarios::{self, Scenario};
 use ultramarine_sim::shown::{self, Shown};
-use ultramarine_sim::{RunConfig, RunReport, faults, run, scenarios};
+use ultramarine_sim::{RunConfig, RunReport, faults, run};
 use ultramarine_types::Nanos;
 
 /// Runs whole networks from seeds, with faults, and checks every invariant.
@@ -22,36 +25,39 @@ struct Arguments {
     #[command(subcommand)]
     mode: Option<Mode>,
     /// Seeds, half-open: `0..500`.
-    #[arg(long, default_value = "0..100", value_parser = range)]
+    #[arg(long, global = true, default_value = "0..100", value_parser = range)]
     seeds: Range<u64>,
     /// Print every event, and what nodes log
-    #[arg(long)]
+    #[arg(long, global = true)]
     trace: bool,
     /// Of the trace, only what this node does, says and logs, and what reaches it
-    #[arg(long, value_name = "POSITION", requires = "trace")]
+    #[arg(long, global = true, value_name = "POSITION", requires = "trace")]
     node: Option<usize>,
     /// Of the trace, nothing before this simulated time
-    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
     from: Option<Nanos>,
     /// Of the trace, nothing after this simulated time
-    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
     until: Option<Nanos>,
     /// Run a named scenario for each seed instead; `list` names them.
     #[arg(long)]
     scenario: Option<String>,
     /// Threads; one per core unless said.
-    #[arg(long)]
+    #[arg(long, global = true)]
     threads: Option<usize>,
     /// Fail if any class of fault happened less often than this over all seeds.
-    #[arg(long)]
+    #[arg(long, global = true)]
     at_least: Option<u64>,
     /// Print one line per seed only when it fails.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quiet: bool,
 }
 
 #[derive(Subcommand)]
 enum Mode {
+    /// Leaves a connected quorum whole after a storm, breaks all else for ever, and demands that the quorum decides in
+    /// time.
+    Liveness,
     /// Prints how long networks take to decide a block: one line each, times in simulated seconds.
     Curves(Curves),
 }
@@ -75,9 +81,6 @@ struct Curves {
     limit: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Threads; one per core unless said.
-    #[arg(long)]
-    threads: Option<usize>,
 }
 
 impl Curves {
@@ -155,109 +158,151 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let shown = arguments.shown();
-    shown.into_iter().for_each(shown::words);
-    let scenario = match arguments.scenario.as_deref() {
-        None => None,
-        Some("list") => {
+    arguments.shown().into_iter().for_each(shown::words);
+    let is_clean = match &arguments.mode {
+        Some(Mode::Curves(curves)) => {
+            curves.print(arguments.threads());
+            true
+        }
+        Some(Mode::Liveness) => arguments.liveness(),
+        None if arguments.scenario.as_deref() == Some("list") => {
             for scenario in scenarios::ALL {
                 print::line_or_end(format_args!("{:<28} {}", scenario.name, scenario.claim));
             }
-            return ExitCode::SUCCESS;
+            true
         }
-        Some(name) => match scenarios::ALL.iter().find(|scenario| scenario.name == name) {
-            Some(scenario) => Some(*scenario),
-            None => {
-                print::reason(format_args!("no scenario {name}; `--scenario list` names them"));
-                return ExitCode::FAILURE;
+        None => match arguments.scenario() {
+            Ok(scenario) => arguments.safety(scenario),
+            Err(why) => {
+                print::reason(why);
+                false
             }
         },
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if let Some(Mode::Curves(curves)) = &arguments.mode {
-        curves.print(curves.threads.unwrap_or(cores).max(1));
-        return ExitCode::SUCCESS;
+    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Arguments {
+    fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Events of two seeds would mix.
+        let most = if self.trace { 1 } else { usize::MAX };
+        self.threads.unwrap_or(cores).clamp(1, most)
     }
-    // Events of two seeds would mix.
-    let threads = if arguments.trace {
-        1
-    } else {
-        arguments.threads.unwrap_or(cores).max(1)
-    };
-    let one = |seed: u64| match scenario {
-        Some(scenario) => scenarios::report(scenario, seed, shown),
-        None => run(RunConfig {
-            shown,
-            ..RunConfig::of(seed)
-        }),
-    };
 
-    let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
-    let replay = |seed: u64| {
-        format!(
-            "cargo run --release --bin ultramarine-sim -- --seeds {seed}..{}{script} --trace",
-            seed + 1
-        )
-    };
+    fn scenario(&self) -> Result<Option<Scenario>, String> {
+        let Some(name) = &self.scenario else { return Ok(None) };
+        let known = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+        let known = known.ok_or_else(|| format!("no scenario {name}; `--scenario list` names them"));
+        known.map(|scenario| Some(*scenario))
+    }
 
-    let next = AtomicU64::new(arguments.seeds.start);
-    let failed = AtomicBool::new(false);
-    let totals = Mutex::new(Totals::default());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= arguments.seeds.end {
-                        return;
-                    }
-                    // The panic's own message is printed by then; whoever reads it needs the seed.
-                    let Ok(report) = std::panic::catch_unwind(|| one(seed)) else {
-                        failed.store(true, Ordering::Relaxed);
-                        print::line_or_end(format_args!(
-                            "seed {seed}\n  FAILED it panicked\n  replay: {}",
-                            replay(seed)
-                        ));
-                        continue;
-                    };
-                    let mut totals = totals.lock().expect("no thread panics while it adds");
-                    totals.add(&report);
-                    match &report.violation {
-                        None if arguments.quiet => {}
-                        None => print::line_or_end(line(&report)),
-                        Some(violation) => {
+    /// Runs seeds with faults, or a scenario's, and prints what came of them. Answers whether all is well.
+    fn safety(&self, scenario: Option<Scenario>) -> bool {
+        let shown = self.shown();
+        let one = |seed: u64| match scenario {
+            Some(scenario) => scenarios::report(scenario, seed, shown),
+            None => run(RunConfig {
+                shown,
+                ..RunConfig::of(seed)
+            }),
+        };
+        let script = scenario.map_or(String::new(), |it| format!(" --scenario {}", it.name));
+        let mut totals = Totals::default();
+        let mut is_clean = self.each_seed(&script, one, |report| {
+            totals.add(&report);
+            report
+        });
+        totals.print();
+        for name in totals.faults.keys().filter(|name| !faults::is_listed(name)) {
+            print::line_or_end(format_args!("FAILED {name} is counted and not listed among the faults"));
+            is_clean = false;
+        }
+        let count = |class: &str| totals.faults.get(class).copied().unwrap_or(0);
+        is_clean & self.happened_enough(faults::CLASSES.iter().map(|class| (*class, count(class))))
+    }
+
+    /// Runs liveness seeds, and prints the table of their classes. Answers whether all is well.
+    fn liveness(&self) -> bool {
+        let shown = self.shown();
+        let (mut totals, mut table) = (Totals::default(), Table::default());
+        let is_clean = self.each_seed(
+            " liveness",
+            |seed| liveness::run(seed, shown),
+            |run: LivenessReport| {
+                totals.add(&run.report);
+                table.add(&run);
+                run.report
+            },
+        );
+        totals.print_runs();
+        print::line_or_end(Table::head());
+        table.lines().for_each(print::line_or_end);
+        is_clean & self.happened_enough(Class::ALL.iter().map(|class| (class.name(), table.injected(*class))))
+    }
+
+    /// Whether each class happened as often as was asked for.
+    fn happened_enough(&self, classes: impl Iterator<Item = (&'static str, u64)>) -> bool {
+        let least = self.at_least.unwrap_or(0);
+        let mut is_enough = true;
+        for (class, count) in classes.filter(|(_, count)| *count < least) {
+            print::line_or_end(format_args!("FAILED {class} happened {count} times, not {least}"));
+            is_enough = false;
+        }
+        is_enough
+    }
+
+    /// Runs `one` for each seed, in several threads, and prints what `add` makes of it. `mode` goes into the command
+    /// that replays a seed. Answers whether all seeds ran clean.
+    fn each_seed<T: Send>(
+        &self,
+        mode: &str,
+        one: impl Fn(u64) -> T + Sync + std::panic::RefUnwindSafe,
+        add: impl FnMut(T) -> RunReport + Send,
+    ) -> bool {
+        let replay = |seed: u64| {
+            format!(
+                "cargo run --release --bin ultramarine-sim --{mode} --seeds {seed}..{} --trace",
+                seed + 1
+            )
+        };
+        let next = AtomicU64::new(self.seeds.start);
+        let failed = AtomicBool::new(false);
+        let add = Mutex::new(add);
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads() {
+                scope.spawn(|| {
+                    while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|it| *it < self.seeds.end)
+                    {
+                        // The panic's own message is printed by then; whoever reads it needs the seed.
+                        let Ok(done) = std::panic::catch_unwind(|| one(seed)) else {
                             failed.store(true, Ordering::Relaxed);
-                            print::line_or_end(line(&report));
-                            print::line_or_end(format_args!("  FAILED {violation}"));
-                            for line in &report.recent {
-                                print::line_or_end(format_args!("  | {}", line.trim_end()));
+                            print::line_or_end(format_args!(
+                                "seed {seed}\n  FAILED it panicked\n  replay: {}",
+                                replay(seed)
+                            ));
+                            continue;
+                        };
+                        let mut add = add.lock().expect("no thread panics while it adds");
+                        let report = add(done);
+                        match &report.violation {
+                            None if self.quiet => {}
+                            None => print::line_or_end(line(&report)),
+                            Some(violation) => {
+                                failed.store(true, Ordering::Relaxed);
+                                print::line_or_end(line(&report));
+                                print::line_or_end(format_args!("  FAILED {violation}"));
+                                for line in &report.recent {
+                                    print::line_or_end(format_args!("  | {}", line.trim_end()));
+                                }
+                                print::line_or_end(format_args!("  replay: {}", replay(seed)));
                             }
-                            print::line_or_end(format_args!("  replay: {}", replay(seed)));
                         }
                     }
-                }
-            });
-        }
-    });
-    let totals = totals.into_inner().expect("no thread panics while it adds");
-    totals.print();
-    for name in totals.faults.keys().filter(|name| !faults::is_listed(name)) {
-        print::line_or_end(format_args!("FAILED {name} is counted and not listed among the faults"));
-        failed.store(true, Ordering::Relaxed);
-    }
-    if let Some(least) = arguments.at_least {
-        for class in faults::CLASSES {
-            let count = totals.faults.get(class).copied().unwrap_or(0);
-            if count < least {
-                print::line_or_end(format_args!("FAILED {class} happened {count} times, not {least}"));
-                failed.store(true, Ordering::Relaxed);
+                });
             }
-        }
-    }
-    if failed.load(Ordering::Relaxed) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+        });
+        !failed.into_inner()
     }
 }
 
@@ -302,11 +347,15 @@ impl Totals {
         }
     }
 
-    fn print(&self) {
+    fn print_runs(&self) {
         print::line_or_end(format_args!(
             "runs {} failures {} heights {} blobs {}",
             self.runs, self.failures, self.heights, self.blobs
         ));
+    }
+
+    fn print(&self) {
+        self.print_runs();
         print::line_or_end(format_args!("faults injected:"));
         for (name, count) in &self.faults {
             print::line_or_end(format_args!("  {name:<24} {count}"));

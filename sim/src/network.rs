@@ -184,9 +184,9 @@ impl Network {
         }
     }
 
-    /// Whether a direction is blocked.
+    /// Whether a direction is blocked, or there is no link.
     pub fn is_blocked(&self, from: usize, to: usize) -> bool {
-        self.blocked.get(&(from, to)).is_some_and(|count| *count > 0)
+        self.lines.is_missing(from, to) || self.blocked.get(&(from, to)).is_some_and(|count| *count > 0)
     }
 
     /// Ends all faults of the network itself.

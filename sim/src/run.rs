@@ -7,7 +7,7 @@ use ultramarine_types::{Hash, Height, Nanos};
 
 use crate::checks::{Violation, storage};
 use crate::config::RunConfig;
-use crate::world::World;
+use crate::world::{Node, World};
 
 /// Faults last no longer than this, whatever the height.
 const FAULTS_MAX: Nanos = Nanos::from_millis(180_000);
@@ -88,9 +88,10 @@ pub fn recover(world: &mut World, target: Height) {
     audit(world);
 }
 
-/// Looks at every honest disk, and compares the blobs on them.
+/// Looks at every honest disk on which nothing is rotten, and compares the blobs on them.
 pub fn audit(world: &mut World) {
-    let honest: Vec<usize> = world.honest().map(|(index, _)| index).collect();
+    let is_whole = |(_, node): &(usize, &Node)| node.disk.rotten().next().is_none();
+    let honest: Vec<usize> = world.honest().filter(is_whole).map(|(index, _)| index).collect();
     for index in &honest {
         let checked = storage::audit(&world.nodes[*index].disk);
         world.checks.note(world.now, *index, checked);

@@ -15,11 +15,12 @@
 mod drive;
 mod engine;
 mod event;
-mod inject;
-mod life;
+pub mod inject;
+pub mod life;
 mod net;
 mod store;
-mod verify;
+pub mod verify;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -149,6 +150,8 @@ pub struct Node {
     pub(crate) later: Vec<Later>,
     /// Streams to full nodes that asked for nothing.
     pub(crate) to_full_nodes: Vec<(usize, StreamId)>,
+    /// Nobody starts it again.
+    pub(crate) is_gone: bool,
     /// From when and until when its process stands still.
     pub(crate) stands_from: Nanos,
     pub(crate) stands_until: Nanos,
@@ -355,6 +358,7 @@ impl World {
                     statuses_due: None,
                     later: Vec::new(),
                     to_full_nodes: Vec::new(),
+                    is_gone: false,
                     stands_from: Nanos::ZERO,
                     stands_until: Nanos::ZERO,
                     verified_through: 0,

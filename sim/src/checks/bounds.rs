@@ -47,6 +47,11 @@ impl Bounds {
         }
     }
 
+    /// Rounds that some node has begun at a height.
+    pub fn rounds(&self, height: Height) -> usize {
+        self.rounds.get(&height).copied().unwrap_or(1)
+    }
+
     /// This many requests wait at a store.
     pub fn store_queue(&mut self, len: usize) -> CheckOutcome {
         self.store_queue_max = self.store_queue_max.max(len);

@@ -228,6 +228,7 @@ impl World {
             .plan(self.now + Nanos::from_millis(1000), Event::WallTick { node, life });
         let clocks: Vec<_> = self.nodes.iter().map(|node| node.clock).collect();
         self.checks.clocks.look(self.now, &clocks, self.config.validators);
+        self.watch_progress();
         self.feed(node, Input::WallClock { unix_ns });
     }
 

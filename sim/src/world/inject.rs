@@ -3,10 +3,14 @@
 use ultramarine_types::storage::Blobs;
 use ultramarine_types::{Height, Nanos};
 
+use super::life::IDLE_MS;
 use super::{Event, World};
 use crate::disk::{DecidedValue, Disk, Rot};
 use crate::engine::Mood;
 use crate::faults::FaultKind;
+
+/// After how many milliseconds all processes run once faults have ended, at most.
+pub const CALM_START_MS: u64 = 500;
 
 impl World {
     /// The next random fault, and the plan of the one after it.
@@ -217,7 +221,7 @@ impl World {
         for (from, to) in &cut {
             self.network.block(*from, *to);
             if let Some(epoch) = self.network.epoch(*from, *to) {
-                let at = self.now + self.dice.millis(1500, 4000);
+                let at = self.now + self.dice.millis(IDLE_MS.0, IDLE_MS.1);
                 self.queue.plan(
                     at,
                     Event::Idle {
@@ -250,7 +254,7 @@ impl World {
             node.clock.stands_at = None;
             node.clock.offset_ns = node.clock.offset_ns.clamp(-500_000_000, 500_000_000);
             if !node.is_running() {
-                let at = self.now + self.dice.millis(10, 500);
+                let at = self.now + self.dice.millis(10, CALM_START_MS);
                 self.queue.plan(at, Event::Start { node: index });
             }
         }

@@ -19,10 +19,19 @@ use crate::planted::PlantedBug;
 use crate::uplink::Uplink;
 use crate::wire::StreamId;
 
+/// How long a validator that starts listens to those that it can hear.
+pub const LISTEN: Nanos = Nanos::from_millis(2000);
+/// After how many milliseconds a connection over which nothing comes is given up, at least and at most.
+pub const IDLE_MS: (u64, u64) = (1500, 4000);
+/// After how many milliseconds two nodes that could not connect try again, at most.
+pub const DIAL_MS: u64 = 800;
+/// After how many milliseconds a peer of a killed process has noticed, at most.
+pub const LOST_MS: u64 = 3000;
+
 impl World {
     /// A process starts on its disk.
     pub(crate) fn start(&mut self, index: usize) {
-        if self.nodes[index].is_running() {
+        if self.nodes[index].is_running() || self.nodes[index].is_gone {
             return;
         }
         let mut core = Core::new(self.core_config(index));
@@ -107,7 +116,7 @@ impl World {
                 self.nodes[other].uplink.hang_up(index);
                 // A killed process says no goodbye: its peers notice after a while.
                 let life = self.nodes[other].life;
-                let at = self.now + self.dice.millis(1, 3000);
+                let at = self.now + self.dice.millis(1, LOST_MS);
                 self.queue.plan(
                     at,
                     Event::PeerLost {
@@ -120,6 +129,23 @@ impl World {
             }
         }
         true
+    }
+
+    /// A process dies, and nobody starts it again.
+    pub fn bury(&mut self, index: usize) {
+        self.crash(index);
+        self.nodes[index].is_gone = true;
+    }
+
+    /// Two nodes lose their link for ever. They notice when it has been idle for a while.
+    pub fn sever(&mut self, a: usize, b: usize) {
+        self.trace.line(self.now, format_args!("{a} = {b} severed"));
+        self.network.lines.cut(a, b);
+        self.config.lines.cut(a, b);
+        if let Some(epoch) = self.network.epoch(a, b) {
+            let at = self.now + self.dice.millis(IDLE_MS.0, IDLE_MS.1);
+            self.queue.plan(at, Event::Idle { a, b, epoch });
+        }
     }
 
     /// Somebody starts the process again.
@@ -177,13 +203,13 @@ impl World {
 
     pub(crate) fn connect(&mut self, a: usize, b: usize) {
         self.dialing.remove(&(a, b));
-        if self.network.epoch(a, b).is_some() {
+        if self.network.epoch(a, b).is_some() || self.network.lines.is_missing(a, b) {
             return;
         }
         let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
         let answers = |node: &Node| node.is_running() && self.now >= node.stands_until;
         if cut || !answers(&self.nodes[a]) || !answers(&self.nodes[b]) {
-            return self.dial(a, b, 200, 800);
+            return self.dial(a, b, 200, DIAL_MS);
         }
         // A node that had not noticed the end of the old connection does so now.
         for (node, peer) in [(a, b), (b, a)] {
@@ -192,10 +218,10 @@ impl World {
             }
         }
         if !self.nodes[a].is_running() || !self.nodes[b].is_running() {
-            return self.dial(a, b, 200, 800);
+            return self.dial(a, b, 200, DIAL_MS);
         }
         let [Ok(at_a), Ok(at_b)] = [(a, b), (b, a)].map(|(node, peer)| self.meet(node, peer)) else {
-            return self.dial(a, b, 200, 800);
+            return self.dial(a, b, 200, DIAL_MS);
         };
         let [Some(b_at_a), Some(a_at_b)] =
             [(a, b, at_a), (b, a, at_b)].map(|(node, peer, validator)| self.place(node, peer, validator))
@@ -415,7 +441,7 @@ impl World {
             key: node.key.is_some().then_some(node.seed),
             genesis_block: block::genesis(),
             retention: self.config.retention,
-            fresh_directory_listen: Nanos::from_millis(2000),
+            fresh_directory_listen: LISTEN,
             nonce: self.nonce(index),
             #[cfg(feature = "planted")]
             planted: self

@@ -17,6 +17,12 @@ const LANES: usize = 2;
 const QUESTIONS_PER_TURN: usize = 8;
 /// Tasks in a thousand of which lanes that lie make something wrong.
 const LIES: u32 = 300;
+/// What one blob's work typically takes.
+pub const OPEN: Nanos = Nanos(300_000);
+/// What a blob's share of a sum typically takes.
+pub const SUM: Nanos = Nanos(80_000);
+/// What the pairing of a value typically takes.
+pub const SETTLE: Nanos = Nanos(900_000);
 /// What a turn typically takes.
 const TURN: Nanos = Nanos::from_millis(16);
 
@@ -103,7 +109,7 @@ fn keys(task: &Task<bool, bool>) -> Vec<ValueKey> {
 fn carry_out(task: Task<bool, bool>, lies: bool) -> (Nanos, Done) {
     let (typical, verdicts, answer) = match task {
         Task::Open(Batch { tickets, .. }) => {
-            let typical = Nanos(300_000 * tickets.len() as u64);
+            let typical = Nanos(OPEN.0 * tickets.len() as u64);
             let (verdicts, mut opened): (_, Vec<_>) = tickets.into_iter().map(open).unzip();
             if lies {
                 opened.iter_mut().for_each(rot);
@@ -111,7 +117,7 @@ fn carry_out(task: Task<bool, bool>, lies: bool) -> (Nanos, Done) {
             (typical, verdicts, Input::Opened(opened))
         }
         Task::Sum(name, claims) => {
-            let typical = Nanos(80_000 * claims.len() as u64);
+            let typical = Nanos(SUM.0 * claims.len() as u64);
             (
                 typical,
                 Vec::new(),
@@ -123,7 +129,7 @@ fn carry_out(task: Task<bool, bool>, lies: bool) -> (Nanos, Done) {
                 let holds = whole.sums.into_iter().chain(whole.loose).all(|holds| holds);
                 (whole.name, holds && !lies)
             });
-            (Nanos(900_000), Vec::new(), Input::Settled(holds.collect()))
+            (SETTLE, Vec::new(), Input::Settled(holds.collect()))
         }
         Task::Confirm(name, doubt) => {
             let turn = doubt.go_on(QUESTIONS_PER_TURN, |claim| {
