@@ -90,6 +90,7 @@ pub const ALL: &[Scenario] = &[
     thousands_of_rounds::SCENARIO,
     far::MISSING_EDGE,
     far::RING,
+    far::RING_LEFT,
     far::STAR,
     far::RESTART,
     far::WIPED,

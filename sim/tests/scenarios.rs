@@ -75,6 +75,11 @@ fn a_ring_of_seven_begins_and_decides() {
 }
 
 #[test]
+fn a_ring_that_is_left_of_all_links_decides() {
+    runs_clean("ring-left", 0..3);
+}
+
+#[test]
 fn a_star_begins_and_decides() {
     runs_clean("star", 0..3);
 }

@@ -1,5 +1,6 @@
 //! Seeds that run clean, and the same way every time.
 
+use ultramarine_sim::liveness::{self, Class, Measures};
 use ultramarine_sim::{RunConfig, faults, run};
 
 #[test]
@@ -61,6 +62,58 @@ fn thirty_seeds_keep_every_invariant() {
         for fault in report.faults.keys() {
             assert!(faults::is_listed(fault), "{fault} is no class of fault");
         }
+    }
+}
+
+/// One seed of each class.
+#[test]
+fn a_connected_quorum_decides_in_time_whatever_befalls_all_else() {
+    for seed in 0..Class::ALL.len() as u64 {
+        let run = liveness::run(seed, None);
+        assert_eq!(
+            run.report.violation,
+            None,
+            "replay: cargo run --release --bin ultramarine-sim -- liveness --seeds {seed}..{} --trace",
+            seed + 1
+        );
+        let Measures {
+            able,
+            first,
+            following,
+            is_done,
+        } = run.measures;
+        assert!(is_done);
+        for measure in [able, first, following].into_iter().flatten() {
+            assert!(measure.took <= measure.bound);
+        }
+    }
+}
+
+#[test]
+fn a_liveness_seed_always_gives_the_same_trace() {
+    for seed in [3, 9] {
+        let [first, second] = [(); 2].map(|()| liveness::run(seed, None).report);
+        assert_eq!((first.hash, first.events), (second.hash, second.events));
+    }
+}
+
+#[test]
+fn liveness_seeds_that_once_failed_stay_fixed() {
+    for (seed, lesson) in [
+        (
+            32,
+            "a proposer that was about to commit what we had just decided passed for behind, and lost its round",
+        ),
+        (
+            129,
+            "in a ring that was left of all links, a proposer three links away passed for dead, and lost ten rounds",
+        ),
+    ] {
+        assert_eq!(
+            liveness::run(seed, None).report.violation,
+            None,
+            "seed {seed}: {lesson}"
+        );
     }
 }
 

@@ -90,6 +90,25 @@ pub const RING: Scenario = Scenario {
     },
 };
 
+pub const RING_LEFT: Scenario = Scenario {
+    name: "ring-left",
+    claim: "seven validators that were all connected, and lose all links but those of a ring, decide as a ring does",
+    config: RING.config,
+    script: |world| {
+        wait(world, 60, "height 3", |world| world.lowest_head() >= Height(3))?;
+        for (a, b) in (0..7).flat_map(|a| (a + 1..7).map(move |b| (a, b))) {
+            if b - a != 1 && (a, b) != (0, 6) {
+                world.sever(a, b);
+            }
+        }
+        // Links are given up once they were idle, and a height or two pass before all know who is there.
+        let until = world.now + Nanos::from_millis(10_000);
+        world.run(until, |_| false);
+        let from = world.checks.agreement.tip().next();
+        decide(world, &[0, 1, 2, 3, 4, 5, 6], from, 6, 2)
+    },
+};
+
 pub const STAR: Scenario = Scenario {
     name: "star",
     claim: "validators that are connected to one of them alone begin and decide, and so do they after all were killed",
