@@ -89,7 +89,7 @@ fn one_budget_bounds_all_and_those_of_a_rank_share_it_evenly() {
     let mut rig = Rig::new(&strangers, 10 * RATE);
     rig.run(2_000);
     let all = rig.sent_to(Rank::Strangers);
-    assert!(all <= 2 * RATE + RATE / 5 && all >= 2 * RATE * 9 / 10, "{all}");
+    assert!((2 * RATE * 9 / 10..=2 * RATE + RATE / 5).contains(&all), "{all}");
     let (least, most) = (rig.sent.values().min(), rig.sent.values().max());
     assert!(
         most.zip(least).is_some_and(|(most, least)| most - least <= 2 * BYTES),
@@ -120,7 +120,7 @@ fn validators_go_before_listed_ones_and_these_before_strangers_and_nobody_starve
     let [validators, listed, strangers] = Rank::ALL.map(|rank| rig.sent_to(rank) / 2);
     assert!(validators > RATE * 3 / 4, "{validators}");
     for floored in [listed, strangers] {
-        assert!(floored >= RATE / 18 && floored <= RATE / 13, "{floored}");
+        assert!((RATE / 18..=RATE / 13).contains(&floored), "{floored}");
     }
 }
 
@@ -134,8 +134,8 @@ fn while_the_round_needs_the_line_the_rest_has_its_floors_and_no_more() {
     rig.queue.begin_round(rig.now, TurnId(u64::MAX));
     rig.run(900);
     let [validators, _, strangers] = [0, 1, 2].map(|rank| rig.sent_to(Rank::ALL[rank]) - before[rank]);
-    assert!(validators <= RATE / 7 && validators >= RATE / 11, "{validators}");
-    assert!(strangers <= RATE / 14 && strangers >= RATE / 22, "{strangers}");
+    assert!((RATE / 11..=RATE / 7).contains(&validators), "{validators}");
+    assert!((RATE / 22..=RATE / 14).contains(&strangers), "{strangers}");
     assert!(rig.queue.shed() > 0);
     // A stream that does not end keeps nothing back for ever.
     rig.run(200);
