@@ -96,12 +96,14 @@ impl World {
         };
         node.syncs.insert(stream, sync);
         let life = self.nodes[index].life;
+        let due = self.now + wait;
         self.queue.plan(
-            self.now + wait,
+            due,
             Event::SyncTimeout {
                 node: index,
                 life,
                 stream,
+                due,
             },
         );
         self.send(index, to, SimFrame::SyncRequest { stream, height, want });
