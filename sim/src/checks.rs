@@ -64,7 +64,7 @@ pub struct Checks {
     pub bounds: bounds::Bounds,
     pub clocks: clocks::ClockCheck,
     /// I14: a connected quorum decides in time.
-    pub progress: progress::Progress,
+    pub progress: progress::ProgressCheck,
 }
 
 impl Checks {

@@ -20,7 +20,7 @@ pub mod table;
 use ultramarine_types::{Height, Nanos};
 
 use self::bound::Bound;
-pub use self::classes::{Class, Plan};
+pub use self::classes::{FaultClass, LivenessPlan};
 use crate::run::{self, RunReport};
 use crate::shown::Shown;
 use crate::world::World;
@@ -63,17 +63,17 @@ pub struct Measures {
 #[derive(Clone, Debug)]
 pub struct LivenessReport {
     pub report: RunReport,
-    pub class: Class,
+    pub class: FaultClass,
     pub measures: Measures,
 }
 
 /// Runs a seed.
 pub fn run(seed: u64, shown: Option<Shown>) -> LivenessReport {
-    run_plan(Plan::of(seed), shown)
+    run_plan(LivenessPlan::of(seed), shown)
 }
 
 /// Runs a plan.
-pub fn run_plan(mut plan: Plan, shown: Option<Shown>) -> LivenessReport {
+pub fn run_plan(mut plan: LivenessPlan, shown: Option<Shown>) -> LivenessReport {
     let mut config = plan.config.clone();
     config.shown = shown;
     let target = Height(config.target);
@@ -94,7 +94,7 @@ pub fn run_plan(mut plan: Plan, shown: Option<Shown>) -> LivenessReport {
 }
 
 /// Has all members become able, and decide the next height and some more; notes what comes late.
-fn demand(plan: &mut Plan, world: &mut World) -> Measures {
+fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
     let struck_at = world.now;
     let bound = Bound::of(plan, world, struck_at);
     let (tip, within) = (bound.next().prev(), bound.recovery());
@@ -109,7 +109,7 @@ fn demand(plan: &mut Plan, world: &mut World) -> Measures {
     );
     let mut measures = Measures::default();
     let members = plan.quorum.members.clone();
-    let able = |plan: &Plan, world: &World| {
+    let able = |plan: &LivenessPlan, world: &World| {
         let is_able = |member: &usize| Bound::is_able(plan, world, *member, tip);
         let has_decided = |member: &usize| world.nodes[*member].head() > tip;
         members.iter().all(is_able) || members.iter().all(has_decided)
@@ -141,7 +141,7 @@ fn demand(plan: &mut Plan, world: &mut World) -> Measures {
 }
 
 /// Waits until every member has decided a height. `None`: it was given up.
-fn decide(plan: &mut Plan, world: &mut World, height: Height, bound: Nanos) -> Option<Measure> {
+fn decide(plan: &mut LivenessPlan, world: &mut World, height: Height, bound: Nanos) -> Option<Measure> {
     let members = plan.quorum.members.clone();
     await_within(
         plan,
@@ -154,29 +154,29 @@ fn decide(plan: &mut Plan, world: &mut World, height: Height, bound: Nanos) -> O
 
 /// Waits until something is so of every member, and notes it if that is late. `None`: it was given up.
 fn await_within(
-    plan: &mut Plan,
+    plan: &mut LivenessPlan,
     world: &mut World,
     bound: Nanos,
     what: &str,
-    is_so: impl Fn(&Plan, &World) -> bool,
+    is_so: impl Fn(&LivenessPlan, &World) -> bool,
 ) -> Option<Measure> {
     let (began, first) = (world.now, plan.quorum.members[0]);
     let given_up = began + reckon::times(bound, GIVEN_UP);
-    let late = |plan: &Plan, world: &World, took: &str| {
+    let late = |plan: &LivenessPlan, world: &World, took: &str| {
         let heads = plan
             .quorum
             .members
             .iter()
             .map(|node| (*node, world.nodes[*node].head().0));
         format!(
-            "{}: each of the connected quorum {what} {took}, and that was due within {bound:?}; members and heads: {:?}",
+            "{}: each of the connected quorum {what} {took}, and was due within {bound:?}; members and heads: {:?}",
             plan.class.name(),
             heads.collect::<Vec<_>>(),
         )
     };
     loop {
         let until = (world.now + HARASS).min(given_up);
-        let known: &Plan = plan;
+        let known: &LivenessPlan = plan;
         if world.run(until, |world| is_so(known, world)) {
             break;
         }

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use ultramarine_runtime::print;
 use ultramarine_sim::curves::{Cell, Measured};
 use ultramarine_sim::liveness::table::Table;
-use ultramarine_sim::liveness::{self, Class, LivenessReport};
+use ultramarine_sim::liveness::{self, FaultClass, LivenessReport};
 use ultramarine_sim::scenarios::{self, Scenario};
 use ultramarine_sim::shown::{self, Shown};
 use ultramarine_sim::{RunConfig, RunReport, faults, run};
@@ -238,7 +238,12 @@ impl Arguments {
         totals.print_runs();
         print::line_or_end(Table::head());
         table.lines().for_each(print::line_or_end);
-        is_clean & self.happened_enough(Class::ALL.iter().map(|class| (class.name(), table.injected(*class))))
+        is_clean
+            & self.happened_enough(
+                FaultClass::ALL
+                    .iter()
+                    .map(|class| (class.name(), table.injected(*class))),
+            )
     }
 
     /// Whether each class happened as often as was asked for.

@@ -1,6 +1,6 @@
 //! Seeds that run clean, and the same way every time.
 
-use ultramarine_sim::liveness::{self, Class, Measures};
+use ultramarine_sim::liveness::{self, FaultClass, Measures};
 use ultramarine_sim::{RunConfig, faults, run};
 
 #[test]
@@ -68,7 +68,7 @@ fn thirty_seeds_keep_every_invariant() {
 /// One seed of each class.
 #[test]
 fn a_connected_quorum_decides_in_time_whatever_befalls_all_else() {
-    for seed in 0..Class::ALL.len() as u64 {
+    for seed in 0..FaultClass::ALL.len() as u64 {
         let run = liveness::run(seed, None);
         assert_eq!(
             run.report.violation,

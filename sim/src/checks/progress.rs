@@ -41,7 +41,7 @@ struct Watched {
 
 /// See the file's words.
 #[derive(Default, Debug)]
-pub struct Progress {
+pub struct ProgressCheck {
     watched: Option<Watched>,
 }
 
@@ -103,7 +103,7 @@ impl Sight {
     }
 }
 
-impl Progress {
+impl ProgressCheck {
     /// Looks; `within` is the bound for a quorum of these members.
     pub fn look(&mut self, now: Nanos, sight: &Sight, within: impl FnOnce(&BTreeSet<usize>) -> Nanos) -> CheckOutcome {
         if let Some(watched) = &self.watched
@@ -116,7 +116,8 @@ impl Progress {
                     return Ok(());
                 }
                 let what = format!(
-                    "the validators {members:?} are whole and connected for {:?}, and height {} is not decided within {:?}",
+                    "the validators {members:?} are whole and connected for {:?}, and height {} is not decided within \
+                     {:?}",
                     now.since(watched.since),
                     seen.tip().next(),
                     watched.due.since(watched.since),
@@ -157,13 +158,13 @@ mod tests {
     const LINE: &[(usize, usize)] = &[(0, 1), (1, 2)];
     const BOUND: Nanos = Nanos(10);
 
-    fn seen(progress: &mut Progress, at: u64, sight: &Sight) -> CheckOutcome {
+    fn seen(progress: &mut ProgressCheck, at: u64, sight: &Sight) -> CheckOutcome {
         progress.look(Nanos(at), sight, |_| BOUND)
     }
 
     #[test]
     fn a_connected_quorum_that_stands_still_is_found() {
-        let (mut progress, whole) = (Progress::default(), sight(&[0, 1, 2], LINE, 3));
+        let (mut progress, whole) = (ProgressCheck::default(), sight(&[0, 1, 2], LINE, 3));
         assert_eq!(seen(&mut progress, 0, &whole), Ok(()));
         assert_eq!(seen(&mut progress, 10, &whole), Ok(()));
         assert_eq!(seen(&mut progress, 11, &whole).map_err(|(name, _)| name), Err("I14"));
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_decides_or_is_no_quorum_owes_nothing() {
-        let mut progress = Progress::default();
+        let mut progress = ProgressCheck::default();
         for at in 0..9 {
             assert_eq!(seen(&mut progress, 10 * at, &sight(&[0, 1, 2], LINE, at)), Ok(()));
         }
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_befalls_others_changes_nothing_and_what_befalls_a_member_begins_anew() {
-        let mut progress = Progress::default();
+        let mut progress = ProgressCheck::default();
         let all = sight(&[0, 1, 2, 3], &[(0, 1), (0, 2), (0, 3), (1, 2)], 3);
         assert_eq!(seen(&mut progress, 0, &sight(&[0, 1, 2], LINE, 3)), Ok(()));
         assert_eq!(seen(&mut progress, 8, &all), Ok(()));

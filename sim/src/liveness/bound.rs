@@ -2,8 +2,8 @@
 //! quorum are able again, within which they then decide their next height, and within which each height after that.
 //!
 //! What the class does is in the world by then: the links that are left, lines, clients, clocks, heights to catch up
-//! with, rounds under way. Beyond that a class decides who passes for present ([`Class::are_others_present`]) and how
-//! many rounds of members it may cost (`spare`).
+//! with, rounds under way. Beyond that a class decides who passes for present ([`FaultClass::are_others_present`]), and
+//! how many rounds of members it may cost (`spare`).
 //!
 //! Every bound is a sum of what `reckon.rs` knows, in nanoseconds of simulated time. None is a number that was tried
 //! out.
@@ -11,14 +11,14 @@
 use ultramarine_core::Core;
 use ultramarine_types::{Height, Nanos};
 
-use super::classes::{Class, Plan};
+use super::classes::{FaultClass, LivenessPlan};
 use super::reckon::{Reckoning, Start, times};
 use crate::world::World;
 use crate::world::life::LISTEN;
 
 /// Bounds of one run.
 pub struct Bound<'a> {
-    plan: &'a Plan,
+    plan: &'a LivenessPlan,
     world: &'a World,
     struck_at: Nanos,
     reckoning: Reckoning<'a>,
@@ -28,7 +28,7 @@ pub struct Bound<'a> {
 
 impl<'a> Bound<'a> {
     /// Of a world as it is; the class struck at `struck_at`.
-    pub fn of(plan: &'a Plan, world: &'a World, struck_at: Nanos) -> Self {
+    pub fn of(plan: &'a LivenessPlan, world: &'a World, struck_at: Nanos) -> Self {
         let present: &[usize] = match plan.class.are_others_present() {
             true => &plan.quorum.others,
             false => &[],
@@ -99,7 +99,7 @@ impl<'a> Bound<'a> {
     /// Rounds of members that may be lost at any height.
     fn spare(&self) -> u64 {
         match self.plan.class {
-            Class::HostileValidators => 1,
+            FaultClass::HostileValidators => 1,
             _ => 0,
         }
     }
@@ -115,7 +115,7 @@ impl<'a> Bound<'a> {
     }
 
     /// Whether a member is able to take part: it may propose, has what was decided up to `tip`, and its links stand.
-    pub fn is_able(plan: &Plan, world: &World, member: usize, tip: Height) -> bool {
+    pub fn is_able(plan: &LivenessPlan, world: &World, member: usize, tip: Height) -> bool {
         let node = &world.nodes[member];
         let others = plan
             .quorum

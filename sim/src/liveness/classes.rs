@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use ultramarine_types::{Height, Nanos};
 
-use super::quorum::{Quorum, Shape};
+use super::quorum::{Quorum, QuorumShape};
 use crate::RunConfig;
 use crate::adversaries::AdversaryKind;
 use crate::dice::Dice;
@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// What becomes of a world for good.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Class {
+pub enum FaultClass {
     /// The others are killed.
     Crashed,
     /// The members are linked in a ring, a star or a line, and the others are killed.
@@ -66,7 +66,7 @@ const CLOCK_WRONG_SECONDS: (u64, u64) = (30, 4_000);
 /// How long a member stands still. It is less than what peers take for dead.
 const PAUSE_MS: (u64, u64) = (500, 8_000);
 
-impl Class {
+impl FaultClass {
     pub const ALL: [Self; 16] = [
         Self::Crashed,
         Self::Sparse,
@@ -138,8 +138,8 @@ impl Class {
 }
 
 /// A run as its seed draws it.
-pub struct Plan {
-    pub class: Class,
+pub struct LivenessPlan {
+    pub class: FaultClass,
     pub quorum: Quorum,
     pub config: RunConfig,
     /// How long the storm lasts, if `target` is not reached before.
@@ -149,14 +149,14 @@ pub struct Plan {
     pub pause: Nanos,
 }
 
-impl Plan {
+impl LivenessPlan {
     /// What a seed runs.
     pub fn of(seed: u64) -> Self {
-        Self::of_class(seed, Class::of(seed))
+        Self::of_class(seed, FaultClass::of(seed))
     }
 
     /// What a seed runs if it ends in a class.
-    pub fn of_class(seed: u64, class: Class) -> Self {
+    pub fn of_class(seed: u64, class: FaultClass) -> Self {
         let mut dice = Dice::of(seed, "liveness");
         let mut config = RunConfig::of(seed);
         config.validators = dice.between(4, 10) as usize;
@@ -190,34 +190,34 @@ impl Plan {
         let dice = &mut self.dice;
         let seed = self.config.seed;
         match self.class {
-            Class::Sparse => {
-                let shape = *dice.pick(&[Shape::Ring, Shape::Star, Shape::Line]);
+            FaultClass::Sparse => {
+                let shape = *dice.pick(&[QuorumShape::Ring, QuorumShape::Star, QuorumShape::Line]);
                 self.quorum = self.quorum.clone().shaped(dice, shape);
             }
-            Class::BootBehindMissingLink => {
+            FaultClass::BootBehindMissingLink => {
                 let count = self.quorum.members.len();
                 let first = dice.below(count);
                 let second = (first + 1 + dice.below(count - 1)) % count;
                 let (a, b) = (self.quorum.members[first], self.quorum.members[second]);
                 self.quorum = self.quorum.clone().without(a, b);
             }
-            Class::HostileValidators => {
+            FaultClass::HostileValidators => {
                 let mut kinds = AdversaryKind::ALL.to_vec();
                 kinds.extend([AdversaryKind::RisingTip, AdversaryKind::Mute, AdversaryKind::Hollow]);
                 let drawn = self.quorum.others.iter().map(|other| (*other, *dice.pick(&kinds)));
                 self.config.adversaries = drawn.collect();
             }
-            Class::HostileFullNodes => self.add_strangers(),
-            Class::Lagging => {
+            FaultClass::HostileFullNodes => self.add_strangers(),
+            FaultClass::Lagging => {
                 self.config.chain.block_interval_ms = 100;
                 self.add_strangers();
             }
-            Class::LongHeight => self.config.short_rounds = dice.chance(300),
+            FaultClass::LongHeight => self.config.short_rounds = dice.chance(300),
             _ => {}
         }
         let nodes = self.config.nodes();
         self.config.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), nodes);
-        if self.class == Class::SlowLinks {
+        if self.class == FaultClass::SlowLinks {
             let blobs = self.dice.between(2, 24) as u32;
             self.config.blobs_range = (blobs, blobs);
             self.config.chain.blobs_per_block_max = blobs.max(6);
@@ -244,12 +244,12 @@ impl Plan {
         world.calm();
         let others = self.quorum.others.clone();
         match self.class {
-            Class::Crashed | Class::HostileFullNodes | Class::SlowLinks => bury(world, &others),
-            Class::Sparse => {
+            FaultClass::Crashed | FaultClass::HostileFullNodes | FaultClass::SlowLinks => bury(world, &others),
+            FaultClass::Sparse => {
                 bury(world, &others);
                 self.thin(world);
             }
-            Class::Partitioned => {
+            FaultClass::Partitioned => {
                 for other in &others {
                     self.quorum
                         .members
@@ -257,8 +257,8 @@ impl Plan {
                         .for_each(|member| world.sever(*member, *other));
                 }
             }
-            Class::HostileValidators => {}
-            Class::WipedDisks => {
+            FaultClass::HostileValidators => {}
+            FaultClass::WipedDisks => {
                 for other in others {
                     world.crash(other);
                     world.nodes[other].disk.wipe();
@@ -266,13 +266,13 @@ impl Plan {
                     world.start_later(other);
                 }
             }
-            Class::RottenDisks => {
+            FaultClass::RottenDisks => {
                 for other in others {
                     let disk = &mut world.nodes[other].disk;
                     (disk.slow_until, disk.full_until) = (EVER, EVER);
                 }
             }
-            Class::SlowClients => {
+            FaultClass::SlowClients => {
                 bury(world, &others);
                 let most = self.dice.between(100, 6_000);
                 for member in self.quorum.members.clone() {
@@ -281,15 +281,15 @@ impl Plan {
                     (el.build_extra, el.execute_extra) = (build, execute);
                 }
             }
-            Class::WrongClients | Class::Clocks => {}
-            Class::Pauses => {
+            FaultClass::WrongClients | FaultClass::Clocks => {}
+            FaultClass::Pauses => {
                 let member = *self.dice.pick(&self.quorum.members);
                 if world.nodes[member].is_running() {
                     self.pause = self.dice.millis(PAUSE_MS.0, PAUSE_MS.1);
                     world.stand_still(member, self.pause);
                 }
             }
-            Class::BootBehindMissingLink => {
+            FaultClass::BootBehindMissingLink => {
                 bury(world, &others);
                 let pairs: Vec<_> = self.quorum.gaps().collect();
                 self.thin(world);
@@ -299,9 +299,9 @@ impl Plan {
                     world.start_at_once(starts);
                 }
             }
-            Class::LongHeight => self.take_clients_away(world),
-            Class::Lagging => self.leave_behind(world),
-            Class::AllKilled => {
+            FaultClass::LongHeight => self.take_clients_away(world),
+            FaultClass::Lagging => self.leave_behind(world),
+            FaultClass::AllKilled => {
                 for node in 0..world.nodes.len() {
                     world.kill_client(node);
                     world.crash(node);
@@ -322,7 +322,7 @@ impl Plan {
     pub fn harass(&mut self, world: &mut World) {
         let others = self.quorum.others.clone();
         match self.class {
-            Class::RottenDisks => {
+            FaultClass::RottenDisks => {
                 for other in others {
                     let head = world.nodes[other].head();
                     if head > Height::GENESIS {
@@ -332,13 +332,13 @@ impl Plan {
                     }
                 }
             }
-            Class::WrongClients => {
+            FaultClass::WrongClients => {
                 for other in others {
                     let mood = *self.dice.pick(&Mood::ALL);
                     world.nodes[other].el.fall_into(mood, EVER);
                 }
             }
-            Class::Clocks => {
+            FaultClass::Clocks => {
                 let one = self.dice.below(world.nodes.len());
                 let off_ms = if self.quorum.is_member(one) {
                     self.dice.between(0, 2 * CLOCK_OFF_MS) as i64 - CLOCK_OFF_MS as i64
@@ -348,7 +348,7 @@ impl Plan {
                 };
                 world.nodes[one].clock.offset_ns = off_ms * 1_000_000;
             }
-            Class::Pauses => {
+            FaultClass::Pauses => {
                 for other in others {
                     if world.nodes[other].is_running() && world.now >= world.nodes[other].stands_until {
                         let span = self.dice.millis(1_000, 20_000);

@@ -9,7 +9,7 @@ use crate::dice::Dice;
 
 /// How a quorum's members are linked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Shape {
+pub enum QuorumShape {
     /// Everybody with everybody.
     Whole,
     /// Each with two others.
@@ -27,7 +27,7 @@ pub struct Quorum {
     pub members: Vec<usize>,
     /// The other validators.
     pub others: Vec<usize>,
-    pub shape: Shape,
+    pub shape: QuorumShape,
     /// Linked pairs of members, lower position first.
     links: BTreeSet<(usize, usize)>,
 }
@@ -47,7 +47,7 @@ impl Quorum {
             .collect();
         members.sort_unstable();
         others.sort_unstable();
-        Self::linked(members, others, Shape::Whole)
+        Self::linked(members, others, QuorumShape::Whole)
     }
 
     /// Some of the validators, as they are linked.
@@ -62,19 +62,19 @@ impl Quorum {
                 .copied()
                 .filter(|node| !members.contains(node))
                 .collect(),
-            shape: Shape::Whole,
+            shape: QuorumShape::Whole,
             links: pairs.filter(|(a, b)| is_linked(*a, *b)).collect(),
         }
     }
 
-    fn linked(members: Vec<usize>, others: Vec<usize>, shape: Shape) -> Self {
+    fn linked(members: Vec<usize>, others: Vec<usize>, shape: QuorumShape) -> Self {
         let count = members.len();
         let positions = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
         let is_linked = |(a, b): &(usize, usize)| match shape {
-            Shape::Whole => true,
-            Shape::Ring => b - a == 1 || (*a, *b) == (0, count - 1),
-            Shape::Star => *a == 0,
-            Shape::Line => b - a == 1,
+            QuorumShape::Whole => true,
+            QuorumShape::Ring => b - a == 1 || (*a, *b) == (0, count - 1),
+            QuorumShape::Star => *a == 0,
+            QuorumShape::Line => b - a == 1,
         };
         let links = positions
             .filter(is_linked)
@@ -89,7 +89,7 @@ impl Quorum {
     }
 
     /// The same members, linked in another shape, in an order that the dice draw.
-    pub fn shaped(mut self, dice: &mut Dice, shape: Shape) -> Self {
+    pub fn shaped(mut self, dice: &mut Dice, shape: QuorumShape) -> Self {
         let mut left = std::mem::take(&mut self.members);
         let mut order = Vec::new();
         while !left.is_empty() {
@@ -168,14 +168,14 @@ impl Quorum {
 mod tests {
     use super::*;
 
-    fn seven(shape: Shape) -> Quorum {
+    fn seven(shape: QuorumShape) -> Quorum {
         let mut dice = Dice::of(1, "quorum");
         Quorum::draw(&mut dice, 10, true).shaped(&mut dice, shape)
     }
 
     #[test]
     fn the_least_quorum_of_ten_has_seven() {
-        let quorum = seven(Shape::Whole);
+        let quorum = seven(QuorumShape::Whole);
         assert_eq!((quorum.members.len(), quorum.others.len()), (7, 3));
         assert!(quorum.others.iter().all(|other| !quorum.is_member(*other)));
         assert_eq!(quorum.gaps().count(), 0);
@@ -184,10 +184,10 @@ mod tests {
     #[test]
     fn each_shape_is_connected_and_as_wide_as_it_should_be() {
         for (shape, hops, degree, links) in [
-            (Shape::Whole, 1, 6, 21),
-            (Shape::Ring, 3, 2, 7),
-            (Shape::Star, 2, 6, 6),
-            (Shape::Line, 6, 2, 6),
+            (QuorumShape::Whole, 1, 6, 21),
+            (QuorumShape::Ring, 3, 2, 7),
+            (QuorumShape::Star, 2, 6, 6),
+            (QuorumShape::Line, 6, 2, 6),
         ] {
             let quorum = seven(shape);
             assert_eq!((quorum.hops(), quorum.degree()), (hops, degree), "{shape:?}");

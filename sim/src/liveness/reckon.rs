@@ -193,8 +193,8 @@ impl<'a> Reckoning<'a> {
         first + times(link, self.quorum.hops().saturating_sub(1))
     }
 
-    /// From when a block is valid everywhere until all have decided it: two steps of votes, each with its record and its
-    /// way, and the commit.
+    /// From when a block is valid everywhere until all have decided it: two steps of votes, each with its record and
+    /// its way, and the commit.
     fn votes(&self) -> Nanos {
         times(self.record + self.way, 2) + self.record
     }
@@ -216,8 +216,8 @@ impl<'a> Reckoning<'a> {
         propose + times(self.record + self.way, 2) + self.way
     }
 
-    /// What the round of a proposer takes that everybody knows to be away. All that are there vote nil, and then nothing
-    /// more is waited for.
+    /// What the round of a proposer takes that everybody knows to be away. All that are there vote nil, and then
+    /// nothing more is waited for.
     fn passed_over(&self, round: u32) -> Nanos {
         self.grown(self.durations.propose_away, round) + times(self.record + self.way, 2) + self.way
     }

@@ -1,11 +1,11 @@
-//! This file knows the table at the end of a liveness run: for each class how many runs it had, how many ended well, and
+//! This file knows the table at the end of liveness runs: for each class how many there were, how many ended well, and
 //! how near the worst of them came to each bound.
 
 use std::collections::BTreeMap;
 
 use ultramarine_types::Nanos;
 
-use super::{Class, LivenessReport, Measure};
+use super::{FaultClass, LivenessReport, Measure};
 
 /// The worst measure of a class, and whose it was.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ struct Row {
 /// See the file's words.
 #[derive(Default, Debug)]
 pub struct Table {
-    rows: BTreeMap<Class, Row>,
+    rows: BTreeMap<FaultClass, Row>,
 }
 
 fn worse(known: &mut Option<Worst>, seed: u64, measure: Option<Measure>) {
@@ -65,13 +65,13 @@ impl Table {
     }
 
     /// How often a class was injected.
-    pub fn injected(&self, class: Class) -> u64 {
+    pub fn injected(&self, class: FaultClass) -> u64 {
         self.rows.get(&class).map_or(0, |row| row.injected)
     }
 
     /// One line for each class, those that were not injected too.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        Class::ALL.iter().map(|class| {
+        FaultClass::ALL.iter().map(|class| {
             let row = self.rows.get(class).copied().unwrap_or_default();
             format!(
                 "{:<25}{:>4} {:>4} | {} | {} | {}",
