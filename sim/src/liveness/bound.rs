@@ -145,8 +145,9 @@ impl<'a> Bound<'a> {
         }
         let stands = node.stands_until.since(world.now);
         if stands > Nanos::ZERO {
-            // It reads first what came meanwhile, and writes what follows from that.
-            at = at + stands + reckoning.hop + reckoning.record;
+            // It reads first what came meanwhile, and writes what follows from that. Its peers may have taken it for
+            // dead, and are connected anew.
+            at = at + stands + reckoning.linked() + reckoning.record;
         }
         if starts {
             at = at + reckoning.listened(self.unnoticed()) + reckoning.gathered(node.head());
