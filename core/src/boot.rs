@@ -24,6 +24,9 @@ use crate::guard::{Conflict, Guard, Signed, SignedKind};
 use crate::log::LogRecord;
 use crate::stop::{ImpossibleState, ReplayFault, Stop};
 
+/// Why nothing is signed after such a signature was seen.
+pub const SIGNED_ELSEWHERE: &str = "signatures of ours that this directory did not make were seen";
+
 /// How the first height starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FirstHeight {
@@ -51,9 +54,7 @@ pub fn plan(head: Height, log: Option<&RecoveredLog>, silent_through: Height) ->
         LogCondition::Corrupt => Ok(FirstHeight::Silent("the log of this height is damaged")),
         LogCondition::Missing => Ok(FirstHeight::Silent("the log of this height is missing")),
         LogCondition::Whole if log.records.is_empty() => Ok(FirstHeight::Listen),
-        LogCondition::Whole if next <= silent_through => Ok(FirstHeight::Silent(
-            "signatures of ours that this directory did not make were seen",
-        )),
+        LogCondition::Whole if next <= silent_through => Ok(FirstHeight::Silent(SIGNED_ELSEWHERE)),
         LogCondition::Whole => read(next, &log.records).map(FirstHeight::Replay).map_err(Stop::Replay),
     }
 }

@@ -63,6 +63,7 @@ use ultramarine_types::{
     Address, ConsensusMessage, Evidence, Hash, Height, Lsn, Nanos, Outbox, Positions, Round, Stage, ValueId, ValueKey,
 };
 
+use crate::boot::SIGNED_ELSEWHERE;
 use crate::clocks::Clocks;
 use crate::config::CoreConfig;
 use crate::context::CtxValidatorSet;
@@ -187,7 +188,7 @@ pub struct Core {
     /// What all peers were told of us last; each hears of its own messages besides.
     told: Option<Status>,
     told_lag: (Height, Height),
-    told_signing: Option<bool>,
+    told_signing: Option<(bool, String)>,
     /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
     listening_until: Option<Nanos>,
     /// The store has been asked to remember that nothing is signed up to here.
@@ -196,6 +197,8 @@ pub struct Core {
     silence_kept: Height,
     /// Requests to keep evidence that the store has not answered.
     evidence_asked: u32,
+    /// Why nothing is signed up to the guard's watermark, if that is above the head.
+    silent_why: &'static str,
     /// Up to here we may have signed what this directory does not know. Hearing such a signature is no alarm.
     forgotten: Height,
     /// A stop that waits until the silence through this height, and all evidence, is durable.
@@ -286,6 +289,7 @@ impl Core {
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,
+            silent_why: "",
             silence_asked: Height::GENESIS,
             silence_kept: Height::GENESIS,
             evidence_asked: 0,
@@ -465,7 +469,7 @@ impl Core {
 
     /// Signs nothing more up to a height, in this life or a later one.
     fn fall_silent(&mut self, through: Height) {
-        self.guard.raise(through);
+        self.silence_through(through, SIGNED_ELSEWHERE);
         if through > self.silence_asked {
             self.silence_asked = through;
             self.store(StoreRequest::Silence { through });

@@ -315,6 +315,16 @@ impl Snapshot {
         }
     }
 
+    /// Heights that we know to be decided and do not have.
+    pub const fn lag(&self) -> u64 {
+        self.best_tip.0.saturating_sub(self.height.0)
+    }
+
+    /// Whether the node is too far behind to be relied on.
+    pub const fn is_behind(&self) -> bool {
+        self.lag() > LAG_READY_MAX
+    }
+
     /// Why the node should not be relied on now; empty when it is ready.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -326,8 +336,8 @@ impl Snapshot {
             Some(_) => {}
         }
         reasons.extend(self.waiting.clone());
-        let lag = self.best_tip.0.saturating_sub(self.height.0);
-        if lag > LAG_READY_MAX {
+        if self.is_behind() {
+            let lag = self.lag();
             reasons.push(format!(
                 "{lag} heights behind: at {}, peers at {}",
                 self.height, self.best_tip

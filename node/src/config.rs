@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Uri};
 use ultramarine_kzg_pipeline::BackEnd;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
@@ -126,7 +127,7 @@ pub struct EngineConfig {
 }
 
 /// `[http]`: what operators and rollups read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// TCP address to listen on.
     pub listen: SocketAddr,
@@ -134,6 +135,8 @@ pub struct HttpConfig {
     pub requests_max: usize,
     /// Longest time to the beginning of an answer.
     pub timeout: Duration,
+    /// Origins whose pages may read answers, as the `Origin` header names them; `*` is every one.
+    pub cors_origins: Vec<HeaderValue>,
 }
 
 /// `[retention]`: how long blobs stay.
@@ -348,13 +351,43 @@ impl HttpConfig {
         let listen = settings.address("http.listen");
         let requests_max = settings.number("http.requests_max", 1..=4096);
         let timeout = settings.milliseconds("http.timeout_ms", 100..=600_000);
+        let cors_origins = settings.list(
+            "http.cors_origins",
+            "items such as \"https://explorer.example\" or \"http://localhost:3000\", or \"*\" for every page",
+            read_origin,
+        );
         let requests_max = usize::try_from(requests_max?).ok();
         Some(Self {
             listen: listen?,
             requests_max: requests_max?,
             timeout: timeout?,
+            cors_origins: cors_origins?,
         })
     }
+}
+
+/// Reads an origin (RFC 6454): a scheme, a host, and a port unless it is the scheme's own.
+fn read_origin(text: &str) -> Result<HeaderValue, &'static str> {
+    let read = HeaderValue::from_str(text).map_err(|_| "has other characters than a URL")?;
+    if text == "*" {
+        return Ok(read);
+    }
+    let url: Uri = text.parse().map_err(|_| "is no URL")?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err("does not begin with http:// or https://");
+    }
+    // A browser names a page's origin in this form alone; another would never match.
+    let is_bare = url.path_and_query().is_some_and(|path| path == "/") && !text.ends_with('/') && !text.contains('#');
+    if !is_bare {
+        return Err("has a path; an origin ends with its host or port");
+    }
+    if text.contains('@') {
+        return Err("has a user name");
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err("has capital letters; browsers write origins without");
+    }
+    Ok(read)
 }
 
 impl RetentionConfig {

@@ -5,11 +5,14 @@
 //!   /health                                 200 when ready, 503 with reasons
 //!   /status                                 the board, as JSON
 //!   /histograms                             stages of a block, HdrHistogram V2 in base64, nanoseconds
+//!   /histograms?format=hlog                 the same as an interval log, for HdrHistogram's tools
 //!   /eth/v1/beacon/blob_sidecars/{block}    blobs with commitments, proofs, signed headers
 //!   /eth/v1/beacon/blobs/{block}            blobs alone
 //!   /eth/v1/beacon/genesis                  when slot 0 begins
 //!   /eth/v1/config/spec                     length of a slot, blobs per block, forks
+//!   /eth/v1/beacon/headers[/{block}]        the header under which a block's blobs are served
 //!   /eth/v1/node/version                    name and version of this program
+//!   /eth/v1/node/{syncing,health,identity,peer_count}    how far it is, and who it is
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
@@ -35,6 +38,7 @@ pub mod body;
 pub mod decided;
 pub mod error;
 pub mod evidence;
+pub mod histograms;
 pub mod index;
 mod metrics;
 pub mod query;
@@ -49,13 +53,18 @@ pub mod value;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use ultramarine_runtime::metrics::Registry;
@@ -63,6 +72,8 @@ use ultramarine_types::Chain;
 use ultramarine_types::storage::Source;
 
 use crate::board::Board;
+use crate::http::beacon::{CONSENSUS_FINALIZED, CONSENSUS_VERSION, EXECUTION_OPTIMISTIC};
+use crate::http::body::OCTET_STREAM;
 use crate::http::error::ApiError;
 use crate::http::index::BlobIndex;
 use crate::http::server::ServerLimits;
@@ -78,6 +89,10 @@ pub struct HttpState {
     pub source: Arc<dyn Source>,
     pub board: Arc<Board>,
     pub registry: Arc<Registry>,
+    /// Origins whose pages may read answers; `*` is every one.
+    origins: Arc<[HeaderValue]>,
+    /// When this process began to answer.
+    started: SystemTime,
     index: Arc<Mutex<BlobIndex>>,
     /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
     reading: Arc<tokio::sync::Mutex<()>>,
@@ -90,8 +105,18 @@ impl HttpState {
             source,
             board,
             registry,
+            origins: Arc::default(),
+            started: SystemTime::now(),
             index: Arc::default(),
             reading: Arc::default(),
+        }
+    }
+
+    /// Lets pages of these origins read answers.
+    pub fn allow_origins(self, origins: Vec<HeaderValue>) -> Self {
+        Self {
+            origins: origins.into(),
+            ..self
         }
     }
 
@@ -137,12 +162,18 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/metrics", get(status::metrics))
         .route("/health", get(status::health))
         .route("/status", get(status::status))
-        .route("/histograms", get(status::histograms))
+        .route("/histograms", get(histograms::histograms))
         .route("/eth/v1/beacon/blob_sidecars/{block}", get(beacon::sidecars))
         .route("/eth/v1/beacon/blobs/{block}", get(beacon::blobs))
         .route("/eth/v1/beacon/genesis", get(spec::genesis))
         .route("/eth/v1/config/spec", get(spec::spec))
-        .route("/eth/v1/node/version", get(spec::version))
+        .route("/eth/v1/beacon/headers", get(beacon::headers::headers))
+        .route("/eth/v1/beacon/headers/{block}", get(beacon::headers::header))
+        .route("/eth/v1/node/version", get(beacon::node::version))
+        .route("/eth/v1/node/syncing", get(beacon::node::syncing))
+        .route("/eth/v1/node/health", get(beacon::node::health))
+        .route("/eth/v1/node/identity", get(beacon::node::identity))
+        .route("/eth/v1/node/peer_count", get(beacon::node::peer_count))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
         .route("/ultramarine/v1/decided", get(decided::decided))
         .route("/ultramarine/v1/value/{height}", get(value::value))
@@ -157,5 +188,30 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(map_response(async |response: Response| error::in_json(response)))
+        .layer(compression())
+        .layer(cross_origin(state.origins.iter().cloned()))
         .with_state(state)
+}
+
+/// Text is compressed for whoever asks for it. SSZ is not: blobs have little to squeeze out, and leave uncopied.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let predicate = DefaultPredicate::new().and(NotForContentType::const_new(OCTET_STREAM));
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(predicate)
+}
+
+/// Lets pages of these origins read every answer (Fetch standard, "CORS protocol").
+fn cross_origin(origins: impl Iterator<Item = HeaderValue>) -> CorsLayer {
+    let origins: Vec<_> = origins.collect();
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins)
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers([ACCEPT, IF_NONE_MATCH])
+        .expose_headers([ETAG, CONSENSUS_VERSION, CONSENSUS_FINALIZED, EXECUTION_OPTIMISTIC])
 }

@@ -172,7 +172,8 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         source,
         Arc::clone(&board),
         Arc::clone(&crew.registry),
-    );
+    )
+    .allow_origins(config.http.cors_origins.clone());
     launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
     let net = net_options(&config, &genesis, &keys, net_socket, io);
     launch::net(crew, io, net, links.net)?;

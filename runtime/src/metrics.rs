@@ -142,6 +142,8 @@ enum Series {
 
 /// A histogram's shards: those with a writer, and the sum of those whose writer is gone.
 struct Shards {
+    /// Upper bounds of the buckets that the text shows.
+    bounds_ns: &'static [u64],
     past: Hdr<u64>,
     live: Vec<Histogram>,
 }
@@ -222,10 +224,33 @@ impl Registry {
         )
     }
 
-    /// A histogram of durations; its name ends in `_seconds`. One handle per tile: see [`Histogram`].
+    /// A latency that people look at; its name ends in `_seconds`. The text has buckets at most 10 % apart from 100 µs
+    /// to 10 s. One handle per tile: see [`Histogram`].
     pub fn histogram(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
+        self.histogram_of(name, help, labels, &exposition::FINE_NS)
+    }
+
+    /// A histogram of which a glance is enough: the text has few buckets, 1-2-5 a decade. Else as
+    /// [`Registry::histogram`].
+    pub fn coarse_histogram(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Histogram {
+        self.histogram_of(name, help, labels, &exposition::COARSE_NS)
+    }
+
+    fn histogram_of(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        bounds_ns: &'static [u64],
+    ) -> Histogram {
         let fresh = || {
             Series::Histogram(Shards {
+                bounds_ns,
                 past: empty_histogram(),
                 live: Vec::new(),
             })

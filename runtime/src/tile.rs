@@ -165,7 +165,7 @@ impl Busy {
             "Time the tile spent on work rather than waiting; its rate is the busy share.",
             &[("tile", self.name)],
         );
-        let turns = self.registry.histogram(
+        let turns = self.registry.coarse_histogram(
             "ultramarine_tile_turn_seconds",
             "Time of one turn of the tile's loop that had work: what everything else in it waits for.",
             &[("tile", self.name)],

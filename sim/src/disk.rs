@@ -226,6 +226,7 @@ impl Disk {
             undecided: self.undecided.values().cloned().collect(),
             oldest_blobs: self.oldest_blobs,
             silent_through: self.silent_through,
+            rebuilt_through: Height::GENESIS,
         }
     }
 

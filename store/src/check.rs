@@ -42,7 +42,7 @@ pub struct CheckProgress {
 /// What a stopped node's directory holds.
 pub fn stats(folder: &Path, chain: ChainIdentity) -> Result<StoreAccount, OpenError> {
     let stock = Stock::take(folder, chain)?;
-    let mut states = stock.index.recount().map_err(OpenError::Index)?;
+    let mut states = stock.index.recount().map_err(OpenError::Unread)?;
     let undecided = stock.walk().map_err(|source| OpenError::io(folder, source))?;
     add_undecided(&mut states, undecided.iter().map(|(key, bytes)| (key.height, *bytes)));
     Ok(of_parts(folder, states, stock.segments.occupied()))
@@ -60,7 +60,7 @@ pub fn check(
     let stock = match Stock::take(folder, chain) {
         Ok(stock) => stock,
         // Without an index there is nothing that the files could be held against.
-        Err(OpenError::Index(error)) => return Ok(vec![error.to_string()]),
+        Err(error @ OpenError::Unread(_)) => return Ok(vec![error.to_string()]),
         Err(error) => return Err(error),
     };
     let mut wrong = Wrong::default();
@@ -92,8 +92,11 @@ impl Stock {
         forget_cached(&path).map_err(|source| OpenError::io(&path, source))?;
         let index = guarded(|| Ok(Index::open_untouched(&path, chain)));
         let index = index.unwrap_or_else(|_| Err(IndexError::Page { path: path.clone() }));
-        let index = index.map_err(|error| OpenError::index(folder, chain, error))?;
-        let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
+        let index = index.map_err(|error| match OpenError::index(folder, chain, error) {
+            OpenError::Index(error) => OpenError::Unread(error),
+            other => other,
+        })?;
+        let head = index.head().map_err(OpenError::Unread)?.unwrap_or(Height::GENESIS);
         let segments_folder = folder.join("segments");
         let found = Segments::open(&segments_folder, chain, 1);
         let (segments, files) = found.map_err(|source| OpenError::io(&segments_folder, source))?;

@@ -39,6 +39,9 @@ pub enum OpenError {
     /// The index cannot be used.
     #[error("{0}; move the directory away and start again: the node fetches everything from its peers")]
     Index(IndexError),
+    /// The index cannot be read where nothing is changed.
+    #[error("{0}; start the node: it rebuilds the index from what is left of it, or says what else to do")]
+    Unread(IndexError),
     /// The index is gone, and what it accounts for is not.
     #[error(
         "index {index} {flaw}, and {beside} is there: without its index nobody knows what this node decided and \

@@ -63,6 +63,7 @@ const MARK_FLOOR: &str = "floor";
 const MARK_PAYLOADS: &str = "payloads";
 const MARK_OLDEST: &str = "oldest_blobs";
 const MARK_SILENT: &str = "silent_through";
+const MARK_REBUILT: &str = "rebuilt_through";
 const MARK_ARCHIVED: &str = "archived_through";
 const MARK_TALLIES: &str = "tallies";
 

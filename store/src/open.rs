@@ -163,6 +163,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state);
     state.reserve.take();
+    state.show_shortage();
     view.show_account();
     let newest = view.decided(head);
     if newest.is_none() && head > Height::GENESIS {
@@ -175,6 +176,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
         undecided: undecided(&view),
         oldest_blobs,
         silent_through: marks.silent_through,
+        rebuilt_through: marks.rebuilt_through,
     };
     Ok(OpenStore { state, view, recovered })
 }

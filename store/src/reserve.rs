@@ -124,6 +124,20 @@ impl Reserve {
         )
     }
 
+    /// Why values are refused, or will be soon, and what to do; `None` while there is room for another of `bytes`.
+    pub fn shortage(&self, bytes: u64) -> Option<String> {
+        let available = self.available_bytes()?;
+        let needed = bytes + 2 * RESERVE_BYTES - self.held_bytes.min(RESERVE_BYTES);
+        let is_short = available < needed;
+        is_short.then(|| {
+            let wanted = needed + RESERVE_BYTES - available;
+            format!(
+                "the disk has no room for another file of values: {}",
+                advice(&self.folder, wanted)
+            )
+        })
+    }
+
     fn available_bytes(&self) -> Option<u64> {
         available_bytes(&self.folder)
     }

@@ -16,7 +16,7 @@ pub const SEGMENT_FIRST_RECORD: u64 = PAGE_BYTES;
 /// more room finds it in the next segment, or in one of its own.
 const BODY_BYTES: u64 = 1 << 20;
 /// Records of the chain's largest block that a values segment takes at least.
-const RECORDS_MIN: u64 = 4;
+pub const RECORDS_MIN: u64 = 4;
 /// Records that it takes where they are small, within [`SMALL_BYTES`].
 const RECORDS_MAX: u64 = 8;
 /// A small chain's node preallocates this much, not a server's share.

@@ -77,6 +77,8 @@ pub struct View {
     accountant: Accountant,
     /// Whether what is stored is read again in the background.
     scrubs: AtomicBool,
+    /// Why there is too little room on the disk.
+    shortage: Mutex<Option<String>>,
     damages: Damages,
     _lock: Arc<DirectoryLock>,
 }
@@ -92,6 +94,7 @@ impl View {
         Self {
             accountant: Accountant::new(&index),
             scrubs: AtomicBool::new(false),
+            shortage: Mutex::default(),
             index,
             segments,
             metrics,
@@ -111,6 +114,11 @@ impl View {
         let before = self.head.swap(head.0, Ordering::AcqRel);
         assert!(before <= head.0, "the head never moves back");
         self.metrics.decided.set(i64::try_from(head.0).unwrap_or(i64::MAX));
+    }
+
+    /// Notes whether there is too little room on the disk.
+    pub(crate) fn set_shortage(&self, shortage: Option<String>) {
+        *self.shortage.lock().unwrap_or_else(PoisonError::into_inner) = shortage;
     }
 
     /// Checks what is kept in memory against its bounds.
@@ -404,6 +412,10 @@ impl Source for View {
     fn scrub_progress(&self) -> Option<ScrubProgress> {
         let scrubs = self.scrubs.load(Ordering::Acquire);
         scrubs.then(|| self.metrics.scrub.progress())
+    }
+
+    fn shortage(&self) -> Option<String> {
+        self.shortage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn archived_through(&self) -> Height {

@@ -124,6 +124,13 @@ impl State {
             tracing::warn!("the disk is nearly full: files kept to be recycled are given up");
         }
         self.reserve.balance();
+        self.show_shortage();
+    }
+
+    /// Tells readers whether there is room for another of the largest values.
+    pub(crate) fn show_shortage(&self) {
+        let largest_bytes = self.segment_bytes / segment::RECORDS_MIN;
+        self.view.set_shortage(self.reserve.shortage(largest_bytes));
     }
 }
 

@@ -275,6 +275,8 @@ pub struct Recovered {
     pub oldest_blobs: Height,
     /// Nothing is signed up to this height, whatever the log says.
     pub silent_through: Height,
+    /// Up to this height that is so because the index was rebuilt.
+    pub rebuilt_through: Height,
 }
 
 /// Why the source has no blobs for a decided height.
@@ -356,6 +358,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
     /// How far the background check has come; `None` without one.
     fn scrub_progress(&self) -> Option<ScrubProgress> {
+        None
+    }
+    /// Why there is too little room on the disk, and what to do; `None` while there is enough.
+    fn shortage(&self) -> Option<String> {
         None
     }
     /// Up to this height the archive has everything; [`Height::GENESIS`] without an archive.

@@ -9,13 +9,17 @@ use ultramarine_types::{Assembly, ConsensusMessage, ValueId, ValueKey};
 
 use super::messages::signatures;
 use super::{Core, Phase};
-use crate::boot::{self, FirstHeight};
+use crate::boot::{self, FirstHeight, SIGNED_ELSEWHERE};
 use crate::context::Ctx;
 use crate::guard::{Signed, SignedKind};
 use crate::log::LogRecord;
 use crate::peers;
 use crate::stop::{ImpossibleState, Stop};
 use crate::values::{Body, KnownValue};
+
+/// Why nothing is signed up to a height; [`SIGNED_ELSEWHERE`] is one more reason.
+const INDEX_REBUILT: &str = "the index of this directory was damaged, and was rebuilt";
+const DECIDED_ELSEWHERE: &str = "peers were ahead of this directory when it was opened";
 
 impl Core {
     /// The first input: what the data directory holds.
@@ -32,7 +36,14 @@ impl Core {
         self.note_started();
         self.begin_gathering();
         // We do not know when the head was committed. Nothing is measured from it, and nothing waits for it.
-        self.guard.raise(self.head.height.max(recovered.silent_through));
+        self.guard.raise(self.head.height);
+        let is_of_rebuilding = recovered.silent_through <= recovered.rebuilt_through;
+        let why = if is_of_rebuilding {
+            INDEX_REBUILT
+        } else {
+            SIGNED_ELSEWHERE
+        };
+        self.silence_through(recovered.silent_through, why);
         self.silence_asked = recovered.silent_through;
         self.silence_kept = recovered.silent_through;
         let mut wants = Vec::new();
@@ -54,14 +65,16 @@ impl Core {
             self.listening_until = Some(self.now + self.config.fresh_directory_listen);
             self.hearings.begin(self.now);
         }
+        if let Some(silence) = self.silence(self.current()) {
+            self.tell_signing(false, Some(silence));
+        }
         match plan {
             FirstHeight::Listen if self.signer.is_some() => self.phase = Phase::Listening,
             // A full node signs nothing, so it has nothing to listen for.
             FirstHeight::Listen => self.await_next(self.now),
             FirstHeight::Silent(why) => {
-                tracing::warn!(height = %self.current(), why, "not signing at this height");
                 self.forgotten = self.current();
-                self.guard.raise(self.current());
+                self.silence_through(self.current(), why);
                 self.await_next(self.now);
             }
             FirstHeight::Replay(records) => self.prepare_replay(records),
@@ -161,7 +174,7 @@ impl Core {
         let height = self.current();
         if self.silence(height).is_some() {
             // Others decided this height. We sign nothing more at it, so we do not need the log.
-            self.guard.raise(height);
+            self.silence_through(height, DECIDED_ELSEWHERE);
             return self.await_next(self.now);
         }
         // Any directory may be a copy of an earlier moment, such as a machine's snapshot. What leaves this node was in
@@ -228,7 +241,7 @@ impl Core {
         if tip > self.head.height {
             tracing::warn!(%tip, "peers are ahead of this directory: nothing is signed up to there");
         }
-        self.guard.raise(tip);
+        self.silence_through(tip, DECIDED_ELSEWHERE);
         self.forgotten = self.guard.watermark();
         self.await_next(self.now);
     }

@@ -228,6 +228,14 @@ impl Core {
         }
     }
 
+    /// Signs nothing more up to a height, in this life, for this reason.
+    pub(super) fn silence_through(&mut self, through: Height, why: &'static str) {
+        if through > self.guard.watermark() {
+            self.guard.raise(through);
+            self.silent_why = why;
+        }
+    }
+
     /// Why we do not sign at a height, if we do not.
     pub(super) fn silence(&self, height: Height) -> Option<Silence> {
         if self.signer.is_none() {
@@ -242,7 +250,11 @@ impl Core {
         if height <= self.guard.watermark() {
             let watermark = self.guard.watermark();
             return Some(Silence {
-                why: format!("what we signed up to height {watermark} may not be known here any more"),
+                why: format!(
+                    "what we signed up to height {watermark} may not be known here any more: {}. Signing begins above \
+                     that height",
+                    self.silent_why
+                ),
                 usual: false,
             });
         }
@@ -253,11 +265,12 @@ impl Core {
     }
 
     pub(super) fn tell_signing(&mut self, active: bool, silence: Option<Silence>) {
-        if self.told_signing == Some(active) {
+        let Silence { why, usual } = silence.unwrap_or_else(|| Silence::usual("we take part"));
+        let told = Some((active, why.clone()));
+        if self.told_signing == told {
             return;
         }
-        self.told_signing = Some(active);
-        let Silence { why, usual } = silence.unwrap_or_else(|| Silence::usual("we take part"));
+        self.told_signing = told;
         self.event(Event::Signing {
             height: self.current(),
             active,

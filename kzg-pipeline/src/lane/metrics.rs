@@ -33,7 +33,7 @@ impl Metrics {
                 &[("lane", lane), ("urgency", urgency)],
             )
         };
-        let time = |name, help| registry.histogram(name, help, &[("lane", lane)]);
+        let time = |name, help| registry.coarse_histogram(name, help, &[("lane", lane)]);
         let blobs = |digest| {
             registry.counter(
                 "ultramarine_kzg_blobs_total",

@@ -3,5 +3,6 @@
 mod bucket;
 mod healing;
 mod kills;
+mod liar;
 mod rig;
 mod story;

@@ -4,54 +4,79 @@
 //! - A slot is one second long.
 //! - The header's signature is the origin proposer's ed25519 signature over the domain-separated header root. It has 64
 //!   bytes, then 32 zeros, as the standard's has 96.
+//!
+//! As SSZ, a blob leaves from the store's own memory: nobody copies it on its way to the socket.
+
+mod form;
+pub mod headers;
+pub mod node;
+mod sidecar;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::header::{CONTENT_TYPE, ETAG, VARY};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde_json::json;
-use ultramarine_types::sidecar::{self, BodyTree};
+use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::sidecar::slot_at;
 use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::{ChainParams, Hash, Height, Lists, ValueKey};
 
-use crate::board::Board;
 use crate::http::HttpState;
+use crate::http::beacon::form::{Form, Tag};
+use crate::http::beacon::sidecar::{SIDECAR_BYTES, SidecarPage};
 use crate::http::block::BlockId;
-use crate::http::body::json_list;
+use crate::http::body::{json_list, pieces};
 use crate::http::error::{ApiError, Oldest};
 use crate::http::index::versioned_hash;
 use crate::http::query::{self, Query};
 
-/// Bytes of a BLS signature, which readers of the standard's SSZ expect.
-const SIGNATURE_BYTES: usize = 96;
+/// The header that names the fork of an answer's block.
+pub const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-consensus-version");
+/// Whether our execution client has not imported the block yet: SSZ has no field for it. Lodestar reads this name.
+pub const EXECUTION_OPTIMISTIC: HeaderName = HeaderName::from_static("eth-execution-optimistic");
+/// That the block is final, by the name that Lodestar reads.
+pub const CONSENSUS_FINALIZED: HeaderName = HeaderName::from_static("eth-consensus-finalized");
 
 /// `GET /eth/v1/beacon/blob_sidecars/{block}?indices=0,1`: blobs with commitments, proofs and signed headers.
 pub async fn sidecars(
     State(state): State<HttpState>,
     Path(block): Path<String>,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let block: BlockId = block.parse()?;
-    let wanted: Vec<u64> = query.list("indices", "a number", query::number)?;
-    let (board, params) = (state.board.clone(), state.chain.params.clone());
-    let select = move |lists: &Lists| select(lists.commitments.len(), &wanted, |index| index as u64);
-    let found = find(&state, block, select).await?;
-    let optimistic = is_optimistic(&board, found.as_ref());
-    let timestamp = found.as_ref().map(|found| found.decided.init.metadata.header.timestamp);
-    let version = fork(&params, timestamp.unwrap_or(params.genesis_time));
-    let opening = format!(r#"{{"version":"{version}","execution_optimistic":{optimistic},"finalized":true,"data":"#);
-    let Some(found) = found else {
-        return Ok(json_list(opening, std::iter::empty()));
+    let genesis_time = state.chain.params.genesis_time;
+    let found = match find(&state, "sidecars", &block, &query, &headers).await? {
+        Finding::Blobs(found) => found,
+        Finding::Known(answer) => return Ok(answer),
     };
-    let page = SidecarPage::new(&found.decided, &found.lists, params.genesis_time);
-    let Found { lists, blobs, .. } = found;
-    Ok(json_list(
-        opening,
-        blobs
-            .into_iter()
-            .filter_map(move |(index, blob)| page.sidecar(&lists, index, &blob)),
-    ))
+    let Found {
+        answer,
+        decided,
+        lists,
+        blobs,
+    } = found;
+    let count = blobs.len() as u64;
+    let page = decided.map(|decided| SidecarPage::new(&decided.init, &lists, genesis_time));
+    // The genesis has neither a page nor blobs.
+    let items = blobs.into_iter().zip(std::iter::repeat(page.map(Arc::new)));
+    let body = match answer.form {
+        Form::Ssz => {
+            let items = items.filter_map(move |((index, blob), page)| page?.ssz(&lists, index, blob));
+            pieces(count * SIDECAR_BYTES as u64, items.flatten())
+        }
+        Form::Json => {
+            let opening = format!(r#"{{"version":"{}",{}"data":"#, answer.fork, answer.finality());
+            json_list(
+                opening,
+                items.filter_map(move |((index, blob), page)| page?.json(&lists, index, &blob)),
+            )
+        }
+    };
+    Ok(answer.with(body))
 }
 
 /// `GET /eth/v1/beacon/blobs/{block}?versioned_hashes=0x…`: blobs alone.
@@ -59,20 +84,24 @@ pub async fn blobs(
     State(state): State<HttpState>,
     Path(block): Path<String>,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let block: BlockId = block.parse()?;
-    let wanted: Vec<Hash> = query.list("versioned_hashes", "0x and 64 hex digits", |text| text.parse().ok())?;
-    let board = state.board.clone();
-    let select = move |lists: &Lists| {
-        let hashes: Vec<Hash> = lists.commitments.iter().map(versioned_hash).collect();
-        select(hashes.len(), &wanted, |index| hashes[index])
+    let Found { answer, blobs, .. } = match find(&state, "blobs", &block, &query, &headers).await? {
+        Finding::Blobs(found) => found,
+        Finding::Known(answer) => return Ok(answer),
     };
-    let found = find(&state, block, select).await?;
-    let optimistic = is_optimistic(&board, found.as_ref());
-    let opening = format!(r#"{{"execution_optimistic":{optimistic},"finalized":true,"data":"#);
-    let blobs = found.map_or_else(Vec::new, |found| found.blobs);
-    let quoted = |(_, blob): (usize, Bytes)| format!("\"0x{}\"", hex::encode(blob));
-    Ok(json_list(opening, blobs.into_iter().map(quoted)))
+    let body = match answer.form {
+        Form::Ssz => pieces(
+            (blobs.len() * BLOB_BYTES) as u64,
+            blobs.into_iter().map(|(_, blob)| blob),
+        ),
+        Form::Json => {
+            let quoted = |(_, blob): PlacedBlob| format!("\"0x{}\"", hex::encode(blob));
+            let opening = format!(r#"{{{}"data":"#, answer.finality());
+            json_list(opening, blobs.into_iter().map(quoted))
+        }
+    };
+    Ok(answer.with(body))
 }
 
 /// What the Beacon chain calls the fork whose rules a block of this time follows.
@@ -85,61 +114,158 @@ pub fn fork(params: &ChainParams, timestamp: u64) -> &'static str {
 }
 
 /// Whether our execution client has not imported the block yet. The block is final all the same, as it is decided.
-fn is_optimistic(board: &Board, found: Option<&Found>) -> bool {
-    found.is_some_and(|found| found.decided.certificate.height > board.snapshot().executed_height)
+pub fn is_optimistic(state: &HttpState, height: Height) -> bool {
+    height > state.board.snapshot().executed_height
 }
 
-/// A block and those of its blobs that were asked for.
+/// Which of a block's blobs are wanted. What names none wants all.
+#[derive(Debug)]
+struct Wanted {
+    indices: Vec<u64>,
+    versioned_hashes: Vec<Hash>,
+}
+
+impl Wanted {
+    fn read(query: &Query) -> Result<Self, ApiError> {
+        query.only_lists(&["indices", "versioned_hashes"])?;
+        Ok(Self {
+            indices: query.list("indices", "a number", query::number)?,
+            versioned_hashes: query.list("versioned_hashes", "0x and 64 hex digits", |text| text.parse().ok())?,
+        })
+    }
+
+    /// Their positions, in block order.
+    fn positions(&self, lists: &Lists) -> Vec<usize> {
+        let by_index = |index| self.indices.is_empty() || self.indices.contains(&(index as u64));
+        let hashes = &self.versioned_hashes;
+        let by_hash = |commitment| hashes.is_empty() || hashes.contains(&versioned_hash(commitment));
+        let all = lists.commitments.iter().enumerate();
+        let wanted = all.filter(|(index, commitment)| by_index(*index) && by_hash(commitment));
+        wanted.map(|(index, _)| index).collect()
+    }
+}
+
+/// What an answer says about itself.
+struct Answer {
+    form: Form,
+    fork: &'static str,
+    optimistic: bool,
+    tag: Tag,
+}
+
+impl Answer {
+    /// The fields before the data of a JSON answer, with a comma behind each.
+    fn finality(&self) -> String {
+        format!(r#""execution_optimistic":{},"finalized":true,"#, self.optimistic)
+    }
+
+    fn with(&self, body: Body) -> Response {
+        let headers = [
+            (CONTENT_TYPE, self.form.media_type()),
+            (VARY, "accept"),
+            (CONSENSUS_VERSION, self.fork),
+            (CONSENSUS_FINALIZED, "true"),
+            (EXECUTION_OPTIMISTIC, if self.optimistic { "true" } else { "false" }),
+        ];
+        (headers, [(ETAG, self.tag.header())], body).into_response()
+    }
+}
+
+/// A blob behind its position in the block.
+type PlacedBlob = (usize, Bytes);
+
+/// A block and those of its blobs that were asked for. The genesis has neither.
 struct Found {
-    decided: Decided,
+    answer: Answer,
+    decided: Option<Decided>,
     lists: Arc<Lists>,
-    /// Each with its position.
-    blobs: Vec<(usize, Bytes)>,
+    blobs: Vec<PlacedBlob>,
 }
 
-/// The block and the blobs that `select` names; the others are not read. `None` for the genesis, which has none.
+enum Finding {
+    Blobs(Found),
+    /// The caller has the answer already.
+    Known(Response),
+}
+
+/// The block and the blobs that a request names; the others are not read.
 async fn find(
     state: &HttpState,
-    block: BlockId,
-    select: impl FnOnce(&Lists) -> Vec<usize> + Send + 'static,
-) -> Result<Option<Found>, ApiError> {
+    what: &'static str,
+    block: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Finding, ApiError> {
+    let block: BlockId = block.parse()?;
+    let wanted = Wanted::read(query)?;
+    let form = Form::wanted(headers)?;
     let height = block.height(state).await?;
+    let optimistic = is_optimistic(state, height);
+    let params = state.chain.params.clone();
     if height == Height::GENESIS {
-        return Ok(None);
+        let answer = Answer {
+            form,
+            fork: fork(&params, params.genesis_time),
+            optimistic,
+            tag: Tag::of(&[&what, &form, &height]),
+        };
+        return Ok(Finding::Blobs(Found {
+            answer,
+            decided: None,
+            lists: Arc::default(),
+            blobs: Vec::new(),
+        }));
     }
-    let state = state.clone();
-    ApiError::off_core(move || read(&state, height, select).map(Some)).await
+    let (state, headers) = (state.clone(), headers.clone());
+    ApiError::off_core(move || {
+        let decided = held(&state, height)?;
+        let answer = Answer {
+            form,
+            fork: fork(&params, decided.init.metadata.header.timestamp),
+            optimistic,
+            tag: Tag::of(&[&what, &form, &decided.certificate.value_id, &wanted, &optimistic]),
+        };
+        if answer.tag.is_known(&headers) {
+            let known = (StatusCode::NOT_MODIFIED, answer.with(Body::empty()));
+            return Ok(Finding::Known(known.into_response()));
+        }
+        let (lists, blobs) = read(&state, &decided, &wanted)?;
+        Ok(Finding::Blobs(Found {
+            answer,
+            decided: Some(decided),
+            lists,
+            blobs,
+        }))
+    })
+    .await
 }
 
-/// Those blobs of a decided block that `select` names.
-fn read(state: &HttpState, height: Height, select: impl FnOnce(&Lists) -> Vec<usize>) -> Result<Found, ApiError> {
-    let source = &state.source;
-    let absent = |absent| {
-        let error = ApiError::absent(height, absent);
-        match absent {
-            Absent::Pruned { .. } | Absent::NeverHeld => error.with_oldest(oldest(state)),
-            Absent::Unknown | Absent::Damaged => error,
-        }
-    };
-    let decided = source
-        .decided(height)
-        .ok_or_else(|| ApiError::undecided(source.as_ref(), height))?;
+/// A decided block whose blobs are here.
+fn held(state: &HttpState, height: Height) -> Result<Decided, ApiError> {
+    let decided = state.source.decided(height);
+    let decided = decided.ok_or_else(|| ApiError::undecided(state.source.as_ref(), height))?;
     match decided.blobs {
-        Blobs::Held => {}
+        Blobs::Held => Ok(decided),
         Blobs::Pruned => {
-            return Err(absent(Absent::Pruned {
-                oldest: source.oldest_blobs(),
-            }));
+            let oldest = state.source.oldest_blobs();
+            Err(absent(state, height, Absent::Pruned { oldest }))
         }
-        Blobs::NeverHeld => return Err(absent(Absent::NeverHeld)),
+        Blobs::NeverHeld => Err(absent(state, height, Absent::NeverHeld)),
     }
+}
+
+/// Those blobs of a decided block that are wanted, and its lists.
+fn read(state: &HttpState, decided: &Decided, wanted: &Wanted) -> Result<(Arc<Lists>, Vec<PlacedBlob>), ApiError> {
+    let source = &state.source;
+    let height = decided.certificate.height;
+    let absent = |why| absent(state, height, why);
     let lists = source
         .decided_payload(height)
         .ok_or_else(|| absent(Absent::Damaged))?
         .lists;
     let promised = decided.init.metadata.blobs_count as usize;
-    let wanted = select(&lists);
-    let blobs: Vec<(usize, Bytes)> = if wanted.len() == promised {
+    let wanted = wanted.positions(&lists);
+    let blobs: Vec<PlacedBlob> = if wanted.len() == promised {
         let (_, assembly) = source.decided_value(height).map_err(absent)?;
         (0..).zip(assembly.blobs).collect()
     } else {
@@ -151,7 +277,7 @@ fn read(state: &HttpState, height: Height, select: impl FnOnce(&Lists) -> Vec<us
         read.collect::<Result<_, Absent>>().map_err(absent)?
     };
     if blobs.len() == wanted.len() {
-        return Ok(Found { decided, lists, blobs });
+        return Ok((lists, blobs));
     }
     // An empty list would mean that the block has no blobs.
     let held = blobs.len();
@@ -161,6 +287,15 @@ fn read(state: &HttpState, height: Height, select: impl FnOnce(&Lists) -> Vec<us
     )))
 }
 
+/// Why a height's blobs cannot be served, and from where on those of all heights are here.
+fn absent(state: &HttpState, height: Height, absent: Absent) -> ApiError {
+    let error = ApiError::absent(height, absent);
+    match absent {
+        Absent::Pruned { .. } | Absent::NeverHeld => error.with_oldest(oldest(state)),
+        Absent::Unknown | Absent::Damaged => error,
+    }
+}
+
 /// From where on the blobs of all heights are here.
 fn oldest(state: &HttpState) -> Oldest {
     let height = state.source.oldest_blobs();
@@ -168,66 +303,6 @@ fn oldest(state: &HttpState) -> Oldest {
     let genesis_time = state.chain.params.genesis_time;
     Oldest {
         height,
-        slot: decided.map(|decided| sidecar::slot_at(decided.init.metadata.header.timestamp, genesis_time)),
+        slot: decided.map(|decided| slot_at(decided.init.metadata.header.timestamp, genesis_time)),
     }
-}
-
-/// The positions of wanted items, in block order; all positions if no item is named.
-fn select<T: PartialEq>(count: usize, wanted: &[T], item: impl Fn(usize) -> T) -> Vec<usize> {
-    (0..count)
-        .filter(|index| wanted.is_empty() || wanted.contains(&item(*index)))
-        .collect()
-}
-
-/// What all sidecars of a block have in common.
-struct SidecarPage {
-    tree: BodyTree,
-    signed_header: String,
-}
-
-impl SidecarPage {
-    fn new(decided: &Decided, lists: &Lists, genesis_time: u64) -> Self {
-        let metadata = &decided.init.metadata;
-        let header = sidecar::header(metadata, genesis_time);
-        let signed_header = json!({
-            "message": {
-                "slot": header.slot.to_string(),
-                "proposer_index": header.proposer_index.to_string(),
-                "parent_root": header.parent_root,
-                "state_root": header.state_root,
-                "body_root": header.body_root,
-            },
-            "signature": signature(&decided.init.header_signature),
-        });
-        Self {
-            tree: BodyTree::of(&metadata.header.block_hash, &lists.commitments),
-            signed_header: signed_header.to_string(),
-        }
-    }
-
-    /// One sidecar as JSON; `None` only if there is no such blob.
-    fn sidecar(&self, lists: &Lists, index: usize, blob: &[u8]) -> Option<String> {
-        // A chain has one proof for each blob.
-        let (commitment, proof) = (lists.commitments.get(index)?, lists.proofs.get(index)?);
-        let inclusion = json!(self.tree.proof(index)?);
-        Some(format!(
-            concat!(
-                r#"{{"index":"{}","blob":"0x{}","kzg_commitment":"{}","kzg_proof":"{}","#,
-                r#""signed_block_header":{},"kzg_commitment_inclusion_proof":{}}}"#
-            ),
-            index,
-            hex::encode(blob),
-            commitment,
-            proof,
-            self.signed_header,
-            inclusion,
-        ))
-    }
-}
-
-/// A signature in the length that the standard's readers expect: ours, then zeros.
-fn signature(ours: &ultramarine_types::Signature) -> String {
-    let mut bytes = [0; SIGNATURE_BYTES];
-    bytes[..ours.0.len()].copy_from_slice(&ours.0);
-    hex::encode_prefixed(bytes)
 }

@@ -1,24 +1,26 @@
-//! This file knows how to send a long JSON list while it holds one item of it at a time.
+//! This file knows how to send a long answer while it holds one piece of it at a time.
 
 use std::convert::Infallible;
+use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use hyper::body::Frame;
-use hyper::body::{Body as HttpBody, Bytes};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 
-/// A body of an opening, items separated by commas, and a closing. Each is made when the socket has room for it.
-struct ListBody<I> {
-    opening: Option<Bytes>,
-    items: I,
-    first: bool,
-    closing: Option<Bytes>,
+/// Media type of JSON.
+pub const JSON: &str = "application/json";
+/// Media type of SSZ in the Beacon API.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
+/// A body of pieces. Each is made when the socket has room for it.
+struct Pieces<I> {
+    pieces: I,
+    /// Bytes to come, if that is known.
+    left: Option<u64>,
 }
 
-impl<I: Iterator<Item = String> + Unpin> HttpBody for ListBody<I> {
+impl<I: Iterator<Item = Bytes> + Unpin> HttpBody for Pieces<I> {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -26,29 +28,40 @@ impl<I: Iterator<Item = String> + Unpin> HttpBody for ListBody<I> {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = &mut *self;
-        let chunk = this.opening.take().or_else(|| match this.items.next() {
-            Some(item) if this.first => {
-                this.first = false;
-                Some(item.into())
-            }
-            Some(item) => Some(format!(",{item}").into()),
-            None => this.closing.take(),
-        });
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        let piece = self.pieces.next();
+        if let (Some(left), Some(piece)) = (&mut self.left, &piece) {
+            *left = left.saturating_sub(piece.len() as u64);
+        }
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
-/// A JSON response `{opening…[item,item,…]}`. `opening` ends where the list begins.
-pub fn json_list<I>(opening: String, items: I) -> Response
+/// A body of `bytes` bytes, which the pieces add up to.
+pub fn pieces<I>(bytes: u64, pieces: I) -> Body
+where
+    I: Iterator<Item = Bytes> + Unpin + Send + 'static,
+{
+    Body::new(Pieces {
+        pieces,
+        left: Some(bytes),
+    })
+}
+
+/// A JSON text `{opening…[item,item,…]}`. `opening` ends where the list begins.
+pub fn json_list<I>(opening: String, items: I) -> Body
 where
     I: Iterator<Item = String> + Unpin + Send + 'static,
 {
-    let body = ListBody {
-        opening: Some((opening + "[").into()),
-        items,
-        first: true,
-        closing: Some(Bytes::from_static(b"]}")),
-    };
-    ([(CONTENT_TYPE, "application/json")], Body::new(body)).into_response()
+    let items = items.enumerate().map(|(at, item)| match at {
+        0 => item.into(),
+        _ => format!(",{item}").into(),
+    });
+    let pieces = iter::once((opening + "[").into())
+        .chain(items)
+        .chain(iter::once(Bytes::from_static(b"]}")));
+    Body::new(Pieces { pieces, left: None })
 }

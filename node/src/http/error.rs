@@ -46,6 +46,15 @@ impl ApiError {
         }
     }
 
+    /// The caller accepts no form that we have.
+    pub fn not_acceptable(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_ACCEPTABLE,
+            message: message.into(),
+            oldest: None,
+        }
+    }
+
     /// There is no such thing here.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self {

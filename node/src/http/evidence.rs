@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::{Address, ChainIdentity, Evidence, Height, Proposal, Vote, VoteKind, sign};
 
 use crate::http::HttpState;
-use crate::http::body::json_list;
+use crate::http::body::{JSON, json_list};
 use crate::http::error::ApiError;
 use crate::http::query::{self, Query};
 use crate::http::value::{show_lists, show_metadata};
@@ -42,7 +43,8 @@ pub async fn evidence(State(state): State<HttpState>, query: Query) -> Result<Re
     let Page { pieces, next } = ApiError::off_core(move || Ok(page(&state, from, to, skip))).await?;
     let next = next.map(|Next { from, skip }| json!({ "from": from, "skip": skip }));
     let opening = format!("{{\"next\":{},\"evidence\":", json!(next));
-    Ok(json_list(opening, pieces.into_iter()))
+    let body = json_list(opening, pieces.into_iter());
+    Ok(([(CONTENT_TYPE, JSON)], body).into_response())
 }
 
 fn page(state: &HttpState, from: Height, to: Height, mut skip: u64) -> Page {

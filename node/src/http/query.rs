@@ -63,15 +63,21 @@ impl Query {
         Ok(items)
     }
 
+    /// A text that may be given once.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name);
+        let first = values.next().map(|(_, value)| value.as_str());
+        match values.next() {
+            None => Ok(first),
+            Some(_) => Err(ApiError::bad_request(format!("{name} is given twice"))),
+        }
+    }
+
     /// A number that may be given once.
     pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        let mut values = self.0.iter().filter(|(key, _)| key == name);
-        let Some((_, value)) = values.next() else {
+        let Some(value) = self.text(name)? else {
             return Ok(None);
         };
-        if values.next().is_some() {
-            return Err(ApiError::bad_request(format!("{name} is given twice")));
-        }
         match number(value) {
             Some(number) => Ok(Some(number)),
             None => Err(ApiError::bad_request(format!(
@@ -82,11 +88,21 @@ impl Query {
         }
     }
 
+    /// As [`Query::only`], where every parameter is a list, so that `a[]` is `a`.
+    pub fn only_lists(&self, known: &[&str]) -> Result<(), ApiError> {
+        let names = self.0.iter().map(|(name, _)| name.strip_suffix("[]").unwrap_or(name));
+        Self::check(names, known)
+    }
+
     /// Refuses all other parameters: otherwise we would ignore a misspelt one without a word.
     pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        Self::check(self.0.iter().map(|(name, _)| name.as_str()), known)
+    }
+
+    fn check<'a>(mut names: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<(), ApiError> {
+        match names.find(|name| !known.contains(name)) {
             None => Ok(()),
-            Some((name, _)) => Err(ApiError::bad_request(format!(
+            Some(name) => Err(ApiError::bad_request(format!(
                 "no parameter `{}` is known here; there are {}",
                 quoted(name),
                 known.join(", ")
@@ -101,7 +117,7 @@ pub fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_MAX).collect();
     if short.len() < text.len() {
         short.push('…');

@@ -57,9 +57,3 @@ pub async fn genesis(State(state): State<HttpState>) -> Json<Value> {
         "genesis_fork_version": FORK_VERSION,
     }}))
 }
-
-/// `GET /eth/v1/node/version`.
-pub async fn version(State(state): State<HttpState>) -> Json<Value> {
-    let version = state.board.snapshot().identity.version;
-    Json(json!({ "data": { "version": format!("ultramarine/{version}") } }))
-}

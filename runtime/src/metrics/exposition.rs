@@ -8,8 +8,8 @@ use hdrhistogram::Histogram as Hdr;
 use super::{Family, Inner, Kind, Labels, Series};
 use crate::link::LinkReading;
 
-/// Upper bounds of every histogram's buckets, in nanoseconds: 10 µs to 10 s in 1-2-5 steps.
-pub(super) const BUCKETS_NS: [u64; 19] = [
+/// Upper bounds, in nanoseconds, of a histogram's buckets where a glance is enough: 10 µs to 10 s in 1-2-5 steps.
+pub(super) const COARSE_NS: [u64; 19] = [
     10_000,
     20_000,
     50_000,
@@ -30,6 +30,38 @@ pub(super) const BUCKETS_NS: [u64; 19] = [
     5_000_000_000,
     10_000_000_000,
 ];
+
+/// The powers of ten's 25th roots, in hundredths: each at most 10 % above the one before, with three digits.
+const STEPS: [u64; 25] = [
+    100, 110, 120, 132, 145, 159, 174, 191, 209, 229, 251, 275, 302, 331, 363, 398, 437, 479, 525, 575, 631, 692, 759,
+    832, 912,
+];
+/// The coarse bounds below 100 µs, five decades of steps, and 10, 20 and 50 s.
+const FINE_BOUNDS: usize = 3 + 5 * STEPS.len() + 3;
+
+/// Upper bounds, in nanoseconds, of a latency's buckets: at most 10 % apart from 100 µs to 10 s, so that a quantile
+/// read from them is off by less than a tenth.
+pub(super) const FINE_NS: [u64; FINE_BOUNDS] = fine_bounds();
+
+const fn fine_bounds() -> [u64; FINE_BOUNDS] {
+    let mut bounds = [0; FINE_BOUNDS];
+    let (mut at, mut unit) = (0, 1_000);
+    while at < 3 {
+        bounds[at] = COARSE_NS[at];
+        at += 1;
+    }
+    while at < FINE_BOUNDS - 3 {
+        bounds[at] = STEPS[(at - 3) % STEPS.len()] * unit;
+        at += 1;
+        if (at - 3) % STEPS.len() == 0 {
+            unit *= 10;
+        }
+    }
+    bounds[at] = 10_000_000_000;
+    bounds[at + 1] = 20_000_000_000;
+    bounds[at + 2] = 50_000_000_000;
+    bounds
+}
 
 pub(super) fn render(inner: &mut Inner) -> String {
     let mut text = String::with_capacity(16 * 1024);
@@ -60,16 +92,16 @@ fn write_family(text: &mut String, name: &str, family: &Family) {
                     write_sample(text, name, labels, None, value);
                 }
             }
-            Series::Histogram(shards) => write_histogram(text, name, labels, &shards.merged()),
+            Series::Histogram(shards) => write_histogram(text, name, labels, shards.bounds_ns, &shards.merged()),
         }
     }
 }
 
-fn write_histogram(text: &mut String, name: &str, labels: &Labels, histogram: &Hdr<u64>) {
+fn write_histogram(text: &mut String, name: &str, labels: &Labels, bounds_ns: &[u64], histogram: &Hdr<u64>) {
     let buckets = format!("{name}_bucket");
     let mut recorded = histogram.iter_recorded().peekable();
     let (mut below, mut sum_ns) = (0u64, 0u128);
-    for bound in BUCKETS_NS {
+    for &bound in bounds_ns {
         while let Some(step) = recorded.next_if(|step| step.value_iterated_to() <= bound) {
             below += step.count_at_value();
             sum_ns +=

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::exposition::BUCKETS_NS;
+use proptest::prelude::*;
+
+use super::exposition::{COARSE_NS, FINE_NS};
 use super::*;
 
 /// A sample of the text format.
@@ -168,15 +170,15 @@ fn a_name_is_one_kind() {
 fn a_histograms_buckets_grow_to_its_count() {
     let registry = Registry::new();
     let stage = [("stage", "vote")];
-    let histogram = registry.histogram("ultramarine_stage_seconds", "Stages.", &stage);
+    let histogram = registry.coarse_histogram("ultramarine_stage_seconds", "Stages.", &stage);
     // One in each bucket, well inside it, and one above all of them.
-    for bound in BUCKETS_NS {
+    for bound in COARSE_NS {
         histogram.record(Nanos(bound * 9 / 10));
     }
     histogram.record(Nanos(20_000_000_000));
     let samples = parse(&registry.render());
     let mut before = 0.0;
-    for (at, bound) in BUCKETS_NS.iter().enumerate() {
+    for (at, bound) in COARSE_NS.iter().enumerate() {
         let le = samples
             .iter()
             .filter(|sample| sample.name == "ultramarine_stage_seconds_bucket")
@@ -202,8 +204,65 @@ fn a_histograms_buckets_grow_to_its_count() {
         Some(20.0)
     );
     let sum = value_of(&samples, "ultramarine_stage_seconds_sum", &stage).expect("a sum");
-    let exact = BUCKETS_NS.iter().map(|bound| bound * 9 / 10).sum::<u64>() as f64 / 1e9 + 20.0;
+    let exact = COARSE_NS.iter().map(|bound| bound * 9 / 10).sum::<u64>() as f64 / 1e9 + 20.0;
     assert!((sum - exact).abs() / exact < 0.001, "{sum} is within 0.1 % of {exact}");
+}
+
+#[test]
+fn a_latencys_buckets_are_at_most_a_tenth_apart() {
+    assert!(FINE_NS.is_sorted());
+    for pair in FINE_NS.windows(2) {
+        let step = pair[1] as f64 / pair[0] as f64;
+        let is_looked_at = pair[0] >= 100_000 && pair[1] <= 10_000_000_000;
+        assert!(step <= if is_looked_at { 1.1 } else { 2.5 }, "{pair:?}");
+    }
+    assert!(FINE_NS.contains(&100_000) && FINE_NS.contains(&10_000_000_000));
+}
+
+/// The quantile as Prometheus' `histogram_quantile` computes it: linear within the bucket.
+fn quantile_of(samples: &[Sample], quantile: f64) -> (f64, f64, f64) {
+    let buckets = samples
+        .iter()
+        .filter(|sample| sample.name == "ultramarine_test_seconds_bucket");
+    let count = value_of(samples, "ultramarine_test_seconds_count", &[]).expect("a count");
+    let rank = quantile * count;
+    let (mut below, mut lower) = (0.0, 0.0);
+    for bucket in buckets {
+        let upper = bucket.labels["le"].parse::<f64>().expect("a number");
+        if bucket.value >= rank {
+            let within = (rank - below) / (bucket.value - below);
+            return (lower, lower + (upper - lower) * within, upper);
+        }
+        (below, lower) = (bucket.value, upper);
+    }
+    panic!("the last bucket holds all");
+}
+
+proptest! {
+    /// Whatever was recorded, both readers of it agree: the text's quantile lies in the bucket of the histogram's.
+    #[test]
+    fn a_quantile_of_the_text_is_within_one_bucket_of_the_histograms(
+        groups in prop::collection::vec((100_000u64..9_000_000_000, 1usize..200, 1.0f64..3.0), 1..6),
+        quantile in prop::sample::select(vec![0.01, 0.1, 0.5, 0.9, 0.99, 0.999]),
+    ) {
+        let registry = Registry::new();
+        let histogram = registry.histogram("ultramarine_test_seconds", "", &[]);
+        for (center, count, spread) in groups {
+            for nth in 0..count {
+                let share = nth as f64 / count as f64;
+                let ns = (center as f64 * spread.powf(share)).min(9.9e9);
+                histogram.record(Nanos(ns as u64));
+            }
+        }
+        let (_, _, exact) = registry.histograms().remove(0);
+        // The quantile's place is a fraction of a sample: its neighbours by rank bound what either may answer.
+        let rank = quantile * exact.len() as f64;
+        let at = |rank: f64| exact.value_at_quantile((rank / exact.len() as f64).clamp(0.0, 1.0)) as f64 / 1e9;
+        let (lowest, highest) = (at(rank.floor()), at(rank.ceil()));
+        let samples = parse(&registry.render());
+        let (_, told, _) = quantile_of(&samples, quantile);
+        prop_assert!(told >= lowest / 1.101 && told <= highest * 1.101, "{told} for {lowest} to {highest}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::rows::{
 };
 use super::{
     BLOCKS, DECIDED, Index, IndexError, LOCATIONS, LocationRow, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST,
-    MARK_SILENT, MARKS,
+    MARK_REBUILT, MARK_SILENT, MARKS,
 };
 use crate::format::PAGE_BYTES;
 use crate::segment::Position;
@@ -164,7 +164,9 @@ impl Index {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(floor))?;
             self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
-            self.insert_mark(&mut marks, MARK_SILENT, silent_through.0.to_le_bytes().to_vec())?;
+            for name in [MARK_SILENT, MARK_REBUILT] {
+                self.insert_mark(&mut marks, name, silent_through.0.to_le_bytes().to_vec())?;
+            }
             let through = archived.0.min(head);
             if through > Height::GENESIS {
                 let archived = super::rows::encode_archived(through, archived.1);

@@ -8,8 +8,8 @@ use ultramarine_types::storage::{Blobs, LogEpoch};
 use super::rows::{decode_archived, decode_epoch, decode_floor, open_mark, seal_mark};
 use super::tallies::RowTallies;
 use super::{
-    Index, IndexError, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST, MARK_PAYLOADS, MARK_SILENT, MARK_TALLIES,
-    MARKS,
+    Index, IndexError, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST, MARK_PAYLOADS, MARK_REBUILT, MARK_SILENT,
+    MARK_TALLIES, MARKS,
 };
 use crate::segment::Position;
 
@@ -32,6 +32,8 @@ pub struct Marks {
     pub oldest_blobs: Option<Height>,
     /// Nothing is signed up to this height.
     pub silent_through: Height,
+    /// Up to this height that is so because the index was rebuilt.
+    pub rebuilt_through: Height,
     /// The archive has everything up to this height.
     pub archived_through: Height,
     /// Heights below this one that are pruned were so before they were archived.
@@ -83,6 +85,12 @@ impl Index {
         // Nothing else says what may not be signed: this one is an error.
         let silent = self.read_mark(&table, MARK_SILENT, height, HEIGHT_BYTES)?;
         marks.silent_through = silent.unwrap_or_default();
+        match self.read_mark(&table, MARK_REBUILT, height, HEIGHT_BYTES) {
+            Ok(rebuilt) => marks.rebuilt_through = rebuilt.unwrap_or_default(),
+            // Nothing is signed all the same, and no reason is given.
+            Err(IndexError::Row { .. }) => drop(rotten(MARK_REBUILT)),
+            Err(error) => return Err(error),
+        }
         match self.read_mark(&table, MARK_ARCHIVED, decode_archived, ARCHIVED_BYTES) {
             Ok(archived) => (marks.archived_through, marks.archived_from) = archived.unwrap_or_default(),
             // What is archived is archived again, and nothing is pruned before.
@@ -102,6 +110,7 @@ impl Index {
             (MARK_PAYLOADS, FLOOR_BYTES),
             (MARK_OLDEST, HEIGHT_BYTES),
             (MARK_SILENT, HEIGHT_BYTES),
+            (MARK_REBUILT, HEIGHT_BYTES),
             (MARK_ARCHIVED, ARCHIVED_BYTES),
             (MARK_TALLIES, RowTallies::BYTES),
         ];

@@ -275,6 +275,24 @@ fn bytes_with_right_checksums_that_the_value_does_not_bind_are_named() {
 }
 
 #[test]
+fn an_index_that_a_start_rebuilds_is_not_called_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(full(folder.path()));
+    let index = folder.path().join("index.redb");
+    let mut file = std::fs::read(&index).expect("the index");
+    file[..4096].fill(0);
+    file[..9].copy_from_slice(b"redb\x1a\x0a\xa9\x0d\x0a");
+    std::fs::write(&index, file).expect("written");
+    let wrong = wrong(folder.path());
+    let refused = stats(folder.path(), CHAIN).expect_err("it cannot be counted");
+    for said in [&wrong[0], &refused.to_string()] {
+        assert!(said.contains("start the node: it rebuilds the index"), "{said}");
+    }
+    let store = Store::open_with(folder.path(), &cold());
+    assert_eq!(store.view.head(), Height(16));
+}
+
+#[test]
 fn heights_that_are_wrong_in_one_way_have_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let full = full(folder.path());

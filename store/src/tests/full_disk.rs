@@ -137,11 +137,18 @@ fn a_log_that_outgrows_its_file_takes_from_the_reserve() {
 fn epochs_take_from_the_reserve() {
     let Some(disk) = SmallDisk::mount(64) else { return };
     let mut store = Store::open(disk.path());
+    assert_eq!(store.view.shortage(), None);
     disk.fill(0);
     for at in [1, 2] {
         store.begin(at);
     }
     assert!(!disk.reserve().exists(), "it was given up");
+    let shortage = store.view.shortage().expect("no value would be stored");
+    assert!(shortage.contains("free at least 3"), "{shortage}");
+    assert!(shortage.contains(&disk.path().display().to_string()), "{shortage}");
+    std::fs::remove_file(disk.filler()).expect("room again");
+    store.begin(3);
+    assert_eq!(store.view.shortage(), None);
 }
 
 #[test]
@@ -426,6 +433,8 @@ fn a_full_disk_refuses_values_and_still_records_decisions() {
         assert!(height < 200, "64 MiB cannot hold 150 MiB");
     };
     assert!(refused.contains("free at least"), "{refused}");
+    let shortage = store.view.shortage().expect("it is told before the next height");
+    assert!(shortage.contains("no room for another file"), "{shortage}");
     assert!(height > 10, "most of the disk was used: {height}");
     // Log and commits go on: a value without blobs still fits in the growing segment.
     store.begin(height + 1);

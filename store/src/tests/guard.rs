@@ -183,22 +183,24 @@ fn damage_to_any_frame_that_was_synced_is_corruption_and_no_torn_tail() {
 
 #[test]
 fn a_frame_that_no_sync_ended_is_a_torn_tail() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open(folder.path());
-    store.begin(1);
-    store.log(&[b"first"]);
-    store.log(&[b"other"]);
-    drop(store);
-    for number in 0..LOG_FILES_COUNT {
-        let path = log_path(folder.path(), number);
-        let mut file = std::fs::read(&path).expect("a log file");
-        // The second frame is cut short, and nothing came behind it.
-        file[4096 * 3 + 20] ^= 1;
-        file[4096 * 4..4096 * 5].fill(0);
-        std::fs::write(&path, file).expect("written");
+    // The second frame is cut short in its header, its record or wholly, and nothing came behind it.
+    for torn in [20..21, 60..61, 0..4096] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path());
+        store.begin(1);
+        store.log(&[b"first"]);
+        store.log(&[&[7; 100]]);
+        drop(store);
+        for number in 0..LOG_FILES_COUNT {
+            let path = log_path(folder.path(), number);
+            let mut file = std::fs::read(&path).expect("a log file");
+            file[4096 * 3 + torn.start..4096 * 3 + torn.end].fill(0);
+            file[4096 * 4..4096 * 5].fill(0);
+            std::fs::write(&path, file).expect("written");
+        }
+        let log = Store::open(folder.path()).recovered.log.expect("the mark is there");
+        assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1), "{torn:?}");
     }
-    let log = Store::open(folder.path()).recovered.log.expect("the mark is there");
-    assert_eq!((log.condition, log.records.len()), (LogCondition::Whole, 1));
 }
 
 #[test]

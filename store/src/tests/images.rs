@@ -330,6 +330,7 @@ impl Changes<'_> {
                     let marks = [
                         ("oldest_blobs", 8),
                         ("silent_through", 8),
+                        ("rebuilt_through", 8),
                         ("archived_through", 8),
                         ("tallies", 64),
                     ];

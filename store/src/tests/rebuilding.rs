@@ -78,6 +78,7 @@ fn without_the_page_of_its_roots_the_index_is_rebuilt_from_leaves_and_segments()
         assert_eq!(store.recovered.undecided.len(), 1);
         // The log of the next height has votes: nothing is signed there, and the core listens first.
         assert_eq!(store.recovered.silent_through, Height(HEIGHTS + 1), "life {life}");
+        assert_eq!(store.recovered.rebuilt_through, Height(HEIGHTS + 1), "life {life}");
         assert!(store.recovered.log.is_none());
         let block_hash = &values[11].init.metadata.header.block_hash;
         assert_eq!(store.view.height_of_block(block_hash), Some(Height(12)));
@@ -89,10 +90,17 @@ fn without_the_page_of_its_roots_the_index_is_rebuilt_from_leaves_and_segments()
     let next = value(HEIGHTS + 1, 77, 1);
     store.put(&next, Tag::Streamed);
     store.commit(&next);
+    let later = Height(HEIGHTS + 9);
+    store.ask([StoreRequest::Silence { through: later }]);
     drop(store);
     let store = Store::open_with(folder.path(), &cold());
     assert_eq!(store.view.head(), Height(HEIGHTS + 1));
-    assert_eq!(store.recovered.silent_through, Height(HEIGHTS + 1));
+    // The later silence has another reason.
+    let recovered = &store.recovered;
+    assert_eq!(
+        (recovered.silent_through, recovered.rebuilt_through),
+        (later, Height(HEIGHTS + 1))
+    );
 }
 
 #[test]

@@ -150,9 +150,9 @@ impl<'a, M: Medium> Life<'a, M> {
         self.writer.wait_for_files().expect("the store does not fail");
     }
 
-    /// Compares what the segments occupy with what is retained, and what the heights say.
+    /// Compares what the segments occupy with what is retained, and what the heights say. What they occupy, and may.
     #[track_caller]
-    fn check(&self, height: u64) {
+    fn check(&self, height: u64) -> (u64, u64) {
         let kept_from = (height + 1).saturating_sub(RETENTION).max(1);
         let retained: u64 = (1..)
             .zip(&self.records)
@@ -179,6 +179,7 @@ impl<'a, M: Medium> Life<'a, M> {
             oldest.0 <= kept_from,
             "height {height}: {oldest} is the oldest with blobs"
         );
+        (occupied, most)
     }
 }
 
@@ -195,10 +196,24 @@ fn mixed(height: u64, blobs_max: u32) -> u32 {
 fn bounded<M: Medium>(medium: M, blobs_max: u32, heights: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut life = Life::begin(folder.path(), medium, blobs_max);
+    let (mut fullest, mut nearest) = ((0, 0), (0, 1));
     for height in 1..=heights {
         life.decide(height, mixed(height, blobs_max));
-        life.check(height);
+        let found = life.check(height);
+        fullest = fullest.max(found);
+        let is_nearer = |(occupied, most): (u64, u64), than: (u64, u64)| {
+            u128::from(occupied) * u128::from(than.1) > u128::from(than.0) * u128::from(most)
+        };
+        if is_nearer(found, nearest) {
+            nearest = found;
+        }
     }
+    let megabytes = |(occupied, most): (u64, u64)| format!("{} of {} MB", occupied / 1_000_000, most / 1_000_000);
+    println!(
+        "{blobs_max} blobs, {heights} heights: segments take {} at most, and {} where they are nearest to the bound",
+        megabytes(fullest),
+        megabytes(nearest)
+    );
     for height in 1..=heights {
         let kept = life.view.decided_payload(Height(height)).expect("for ever (I1)");
         assert_eq!(kept.payload, life.payload);

@@ -108,6 +108,7 @@ impl<M: Medium> Writer<M> {
         self.state.metrics.refusals.inc();
         // The sender of the request gets the answer, and tells the operator.
         tracing::debug!("value {key} is not stored: {reason}");
+        self.state.show_shortage();
         self.group.replies.push(StoreReply::Refused { key, reason });
         Ok(())
     }

@@ -265,6 +265,12 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
             written.span,
             written.bytes as f64 / 1e6
         ))?;
+        let bare_count = object.index.rows.iter().filter(|row| !row.is_whole).count();
+        if bare_count > 0 {
+            print::note(format_args!(
+                "note: {bare_count} of these heights are archived without their blobs: this node has none"
+            ));
+        }
         objects_count += 1;
         next = written.span.last.next();
     }

@@ -136,6 +136,13 @@ fn a_node_archives_as_it_goes_and_what_is_broken_or_missing_is_named() {
     let lacking = (1..=40).map(Height).filter(lacks).count();
     assert!(lacking > 0, "some blocks have blobs");
     drop(view);
+    let bare = format!("file://{}", text(&temporary.path().join("bare")));
+    let output = run(["archive", "export", "--home", text(&node.home), "--url", &bare]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains(&format!("{lacking} of these heights are archived without their")),
+        "{said}"
+    );
     let found = succeed(import("40"));
     assert!(
         found.contains(&format!("{lacking} heights of 1-40 were brought back")),

@@ -13,7 +13,8 @@ const [url, slot] = process.argv.slice(2);
 const never = Infinity;
 const forks = {ALTAIR_FORK_EPOCH: 0, BELLATRIX_FORK_EPOCH: 0, CAPELLA_FORK_EPOCH: 0, DENEB_FORK_EPOCH: 0, ELECTRA_FORK_EPOCH: never, FULU_FORK_EPOCH: never};
 const config = createBeaconConfig(forks, new Uint8Array(32));
-const beacon = getClient({baseUrl: url}, {config}).beacon;
+const client = getClient({baseUrl: url}, {config});
+const beacon = client.beacon;
 
 const hex = (bytes) => "0x" + Buffer.from(bytes).toString("hex");
 const versionedHash = (commitment) => "0x01" + createHash("sha256").update(commitment).digest("hex").slice(2);
@@ -26,8 +27,19 @@ for (const sidecar of sidecars) {
   ssz.deneb.BlobSidecar.serialize(sidecar);
 }
 const headers = sidecars.map((sidecar) => hex(ssz.phase0.BeaconBlockHeader.hashTreeRoot(sidecar.signedBlockHeader.message)));
+// Lodestar prefers SSZ; asked for JSON it must read the same.
+const asJson = (await beacon.getBlobSidecars({blockId: slot}, {responseWireFormat: "json"})).value();
+const bytes = (list) => hex(ssz.deneb.BlobSidecars.serialize(list));
+const header = (await beacon.getBlockHeader({blockId: slot})).value();
+const syncing = (await client.node.getSyncingStatus()).value();
 console.log(
   JSON.stringify({
+    wire_format: answer.wireFormat(),
+    json_is_the_same: bytes(asJson) === bytes(sidecars),
+    header_root: hex(header.root),
+    header_slot: header.header.message.slot,
+    is_syncing: syncing.isSyncing,
+    health: (await client.node.getHealth()).status,
     genesis_time: genesis.genesisTime,
     identity: hex(genesis.genesisValidatorsRoot),
     version: answer.meta().version,

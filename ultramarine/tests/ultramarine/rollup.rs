@@ -219,6 +219,13 @@ fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
     assert_eq!(read["genesis_time"], rollup.genesis_time);
     assert_eq!(read["identity"], rollup.identity);
     assert_eq!(read["version"], "deneb");
+    assert_eq!(read["wire_format"], "ssz");
+    assert_eq!(read["json_is_the_same"], true);
+    assert_eq!(
+        (&read["header_root"], &read["header_slot"]),
+        (&json!(ours.header_root), &json!(slot))
+    );
+    assert_eq!((&read["is_syncing"], &read["health"]), (&json!(false), &json!(200)));
     assert_eq!(read["versioned_hashes"], json!(ours.versioned_hashes));
     assert_eq!(read["slots"], json!(vec![slot; count]));
     assert_eq!(read["header_roots"], json!(vec![&ours.header_root; count]));

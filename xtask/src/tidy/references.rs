@@ -6,7 +6,12 @@ use crate::tree::Tree;
 /// Documents that no reader of this repository has.
 const ELSEWHERE: [&str; 2] = ["(design, section", "design, section"];
 /// Documents of promises, each with the test that holds it.
-const PROMISES: [&str; 2] = ["ARCHITECTURE.md", "docs/STORE-CLAIMS.md"];
+const PROMISES: [&str; 4] = [
+    "ARCHITECTURE.md",
+    "docs/STORE-CLAIMS.md",
+    "docs/LIVENESS.md",
+    "store/FORMAT.md",
+];
 /// Endings of files that are named in prose.
 const ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".hgrm"];
 
@@ -47,24 +52,43 @@ fn is_file_name(name: &str) -> bool {
         && !is_written
 }
 
-/// Tests that documents name as the holders of a claim: names of three words or more.
+/// Tests that documents name as the holders of a claim: names of three words or more, alone or `in` a file.
 pub fn no_test_is_named_that_is_not_there(tree: &Tree) -> Vec<Complaint> {
     let mut wrong = Vec::new();
     let claims =
         |path: &str| path.ends_with(".md") && (path.starts_with("docs/decisions/") || PROMISES.contains(&path));
     for (path, line, text) in prose(tree).filter(|(path, ..)| claims(path)) {
-        for name in text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
+        for (name, file) in tests_named(text) {
             let begins = format!("fn {name}(");
-            if !tree.rust.iter().any(|source| source.text.contains(&begins)) {
-                wrong.push(Complaint::new(
-                    path,
-                    line,
-                    format!("names the test `{name}`, which is not there"),
-                ));
+            let is_meant = |source: &str| file.is_none_or(|file| source.ends_with(file));
+            let mut sources = tree.rust.iter().filter(|source| is_meant(&source.path));
+            if !sources.any(|source| source.text.contains(&begins)) {
+                let place = file.map_or(String::new(), |file| format!(" in `{file}`"));
+                let what = format!("names the test `{name}`{place}, which is not there");
+                wrong.push(Complaint::new(path, line, what));
             }
         }
     }
     wrong
+}
+
+/// The tests that a line names, each with the file that it names behind them after *in*, if it does.
+fn tests_named(text: &str) -> Vec<(&str, Option<&str>)> {
+    let (mut tests, mut without_file) = (Vec::new(), 0);
+    let mut pieces = text.split('`');
+    while let (Some(before), Some(quoted)) = (pieces.next(), pieces.next()) {
+        if is_test_name(quoted) {
+            tests.push((quoted, None));
+        } else if quoted.ends_with(".rs") {
+            if before == " in " {
+                tests[without_file..]
+                    .iter_mut()
+                    .for_each(|(_, file)| *file = Some(quoted));
+            }
+            without_file = tests.len();
+        }
+    }
+    tests
 }
 
 fn is_test_name(name: &str) -> bool {
@@ -169,6 +193,26 @@ mod tests {
         ];
         let complaints = no_test_is_named_that_is_not_there(&tree_of(&files));
         assert_eq!(complaints.len(), 1, "{complaints:?}");
+    }
+
+    #[test]
+    fn a_test_that_is_in_another_file_than_named_is_told() {
+        let text = "`one_claim_holds`, `two_claims_hold` in `a/src/x.rs`, `one_claim_holds` in `src/y.rs`, \
+            `one_claim_holds` and a law in `src/y.rs`, `two_claims_hold` in `a/src/y.rs`.";
+        let files = [
+            ("store/FORMAT.md", text),
+            ("a/src/x.rs", "fn one_claim_holds() {}"),
+            ("a/src/y.rs", "fn two_claims_hold() {}"),
+        ];
+        let complaints = no_test_is_named_that_is_not_there(&tree_of(&files));
+        let texts: Vec<_> = complaints.iter().map(|complaint| complaint.what.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "names the test `two_claims_hold` in `a/src/x.rs`, which is not there",
+                "names the test `one_claim_holds` in `src/y.rs`, which is not there"
+            ]
+        );
     }
 
     #[test]

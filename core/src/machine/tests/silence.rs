@@ -2,7 +2,7 @@
 
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferKind, Status};
-use ultramarine_types::storage::{StoreReply, StoreRequest};
+use ultramarine_types::storage::{LogCondition, StoreReply, StoreRequest};
 use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, Vote, VoteKind, fixtures, sign};
 
 use super::offers::{feed, init_by, offer, running};
@@ -267,6 +267,62 @@ fn a_wiped_validator_that_hears_nobody_signs_nothing() {
     );
     world.assert_agreement();
     world.assert_nobody_stopped();
+}
+
+/// Why node 2 is not signing, as it was said last; `None` once it signs.
+fn why_silent(world: &World) -> Option<String> {
+    let told = world.nodes[2].events.iter().rev().find_map(|event| match event {
+        Event::Signing { active, why, .. } => Some((*active, why.clone())),
+        _ => None,
+    });
+    let (active, why) = told.expect("it was said whether it signs");
+    (!active).then_some(why)
+}
+
+#[test]
+fn a_validator_that_is_silent_after_its_start_says_at_once_why_and_until_when() {
+    for (log_condition, rebuilt_through, why) in [
+        (LogCondition::Whole, Height(9), "was rebuilt"),
+        (LogCondition::Whole, Height(0), "that this directory did not make"),
+        (LogCondition::Missing, Height(0), "the log of this height is missing"),
+    ] {
+        let mut world = World::new(4);
+        world.start_all();
+        assert!(world.run(MINUTE, |world| world.all_at(4) && is_midway(world, 2)));
+        for node in 0..4 {
+            world.crash(node);
+        }
+        let head = world.head(2);
+        let through = if log_condition == LogCondition::Whole {
+            Height(9)
+        } else {
+            head.next()
+        };
+        world.log_condition = log_condition;
+        let disk = &mut world.nodes[2].disk;
+        if log_condition == LogCondition::Whole {
+            (disk.silent_through, disk.rebuilt_through) = (through, rebuilt_through);
+            (disk.epoch, disk.records) = (None, Vec::new());
+        }
+        let events = world.nodes[2].events.len();
+        world.start(2);
+        assert!(world.nodes[2].events.len() > events, "nobody else was heard yet");
+        let said = why_silent(&world).expect("it does not sign");
+        assert!(
+            said.contains(why) && said.contains(&format!("up to height {through} ")),
+            "{said}"
+        );
+        world.log_condition = LogCondition::Whole;
+        for node in [0, 1, 3] {
+            world.start(node);
+        }
+        assert!(
+            world.run(MINUTE, |world| world.all_at(through.0 + 3)),
+            "stuck at {:?}",
+            heads(&world)
+        );
+        assert_eq!(why_silent(&world), None);
+    }
 }
 
 /// Everybody dies at a height above 3; node 2 loses its disk and starts alone. The tip of all.

@@ -194,6 +194,7 @@ impl World {
             undecided: disk.undecided.values().cloned().collect(),
             oldest_blobs: Height(1),
             silent_through: disk.silent_through,
+            rebuilt_through: disk.rebuilt_through,
         };
         self.nodes[node].core = Some(Core::new(config));
         self.input(

@@ -75,3 +75,20 @@ async fn the_status_tells_how_far_the_scrub_has_come() {
     assert_eq!(json["scrub"], expected);
     assert_eq!(json["name"], "test", "the board stands beside it: {json}");
 }
+
+#[tokio::test]
+async fn health_tells_of_a_full_disk() {
+    let state = state_of(Memory {
+        shortage: Some("the disk has no room".to_owned()),
+        ..Memory::chain(1)
+    });
+    state.board.apply(&Event::Readiness {
+        ready: true,
+        why: String::new(),
+        is_news: true,
+    });
+    state.board.peer_up();
+    let (status, json) = ask(&state, "/health").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(json["reasons"], serde_json::json!(["the disk has no room"]));
+}

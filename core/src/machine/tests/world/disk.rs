@@ -18,6 +18,8 @@ pub struct Disk {
     pub records: Vec<Bytes>,
     pub evidence: Vec<Evidence>,
     pub silent_through: Height,
+    /// The index was rebuilt, and so nothing is signed up to here.
+    pub rebuilt_through: Height,
     /// Decided heights whose bytes rotted.
     pub rotten: BTreeSet<Height>,
     /// There is no room for values.

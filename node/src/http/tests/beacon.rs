@@ -1,0 +1,294 @@
+//! Claims about the Beacon API: its statuses, its two forms, and what it says of blocks and of the node.
+
+use std::io::Read;
+
+use super::*;
+use crate::http::index::versioned_hash;
+
+const SSZ: (&str, &str) = ("accept", "application/octet-stream");
+
+/// What each way to ask is answered with, for both kinds of blobs.
+#[tokio::test]
+async fn each_status_has_its_cause() {
+    let state = state(9);
+    let root = "0x".to_owned() + &"ab".repeat(32);
+    for (question, status) in [
+        ("head".to_owned(), 200),
+        ("finalized".to_owned(), 200),
+        ("justified".to_owned(), 200),
+        ("genesis".to_owned(), 200),
+        ("0".to_owned(), 200),
+        (slot(7).to_string(), 200),
+        // No blobs, and no slot of a block.
+        (slot(4).to_string(), 200),
+        ((slot(7) + 1).to_string(), 404),
+        (slot(100).to_string(), 404),
+        (u64::MAX.to_string(), 404),
+        (root.clone(), 404),
+        // Pruned.
+        (slot(PRUNED).to_string(), 404),
+        ("latest".to_owned(), 400),
+        ("-1".to_owned(), 400),
+        ("0x12".to_owned(), 400),
+        ("18446744073709551616".to_owned(), 400),
+        (format!("{}?indices=0,2", slot(7)), 200),
+        (format!("{}?indices[]=0&indices[]=2", slot(7)), 200),
+        (format!("{}?indices=9", slot(7)), 200),
+        (format!("{}?versioned_hashes={root}", slot(7)), 200),
+        (format!("{}?indices=x", slot(7)), 400),
+        (format!("{}?versioned_hashes=0x12", slot(7)), 400),
+        (format!("{}?index=0", slot(7)), 400),
+    ] {
+        for kind in ["blob_sidecars", "blobs"] {
+            for accept in ["application/json", "application/octet-stream"] {
+                let url = format!("/eth/v1/beacon/{kind}/{question}");
+                let (got, headers, body) = ask_with(&state, &url, &[("accept", accept)]).await;
+                assert_eq!(got.as_u16(), status, "{url}: {body:?}");
+                if status == 200 {
+                    assert_eq!(headers["content-type"], accept, "{url}");
+                    assert!(
+                        headers.contains_key("eth-consensus-version") && headers.contains_key("etag"),
+                        "{url}"
+                    );
+                } else {
+                    let error: Value = serde_json::from_slice(&body).expect("a refusal is JSON");
+                    assert_eq!(error["code"], status, "{url}");
+                }
+            }
+        }
+    }
+    let (_, error) = ask(&state, &format!("/eth/v1/beacon/blobs/{}", slot(PRUNED))).await;
+    assert_eq!(error["oldest_slot"], slot(PRUNED + 1).to_string());
+    let (_, error) = ask(&state, "/eth/v1/beacon/blobs/head?index=0").await;
+    let said = error["message"].as_str().expect("a text");
+    assert!(
+        said.contains("`index`") && said.contains("indices, versioned_hashes"),
+        "{said}"
+    );
+    let (status, ..) = ask_with(&state, "/eth/v1/beacon/blobs/head", &[("accept", "text/html")]).await;
+    assert_eq!(status, StatusCode::NOT_ACCEPTABLE);
+}
+
+#[tokio::test]
+async fn as_ssz_each_field_stands_in_its_place() {
+    let state = state(7);
+    let (_, assembly) = state.source.decided_value(Height(7)).expect("held");
+    let (_, headers, blobs) = ask_with(&state, "/eth/v1/beacon/blobs/21", &[SSZ]).await;
+    for (name, value) in [
+        ("eth-consensus-version", "deneb"),
+        ("eth-execution-optimistic", "true"),
+        ("eth-consensus-finalized", "true"),
+    ] {
+        assert_eq!(headers[name], value);
+    }
+    assert_eq!(blobs, assembly.blobs.concat());
+
+    let (_, json) = ask(&state, "/eth/v1/beacon/blob_sidecars/21?indices=1,2").await;
+    let (_, _, bytes) = ask_with(&state, "/eth/v1/beacon/blob_sidecars/21?indices=1,2", &[SSZ]).await;
+    // Deneb's BlobSidecar: index, blob, commitment, proof, signed header, inclusion proof.
+    let sidecars: Vec<_> = bytes.chunks(131_928).collect();
+    assert_eq!((sidecars.len(), bytes.len()), (2, 2 * 131_928));
+    for (sidecar, json) in sidecars.iter().zip(json["data"].as_array().expect("a list")) {
+        let mut rest = *sidecar;
+        let mut take = |length: usize| {
+            let (field, behind) = rest.split_at(length);
+            rest = behind;
+            field
+        };
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes")).to_string();
+        let hex = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        assert_eq!(json["index"], number(take(8)));
+        assert_eq!(json["blob"], hex(take(BLOB_BYTES)));
+        assert_eq!(json["kzg_commitment"], hex(take(48)));
+        assert_eq!(json["kzg_proof"], hex(take(48)));
+        let header = &json["signed_block_header"];
+        for name in ["slot", "proposer_index"] {
+            assert_eq!(header["message"][name], number(take(8)), "{name}");
+        }
+        for name in ["parent_root", "state_root", "body_root"] {
+            assert_eq!(header["message"][name], hex(take(32)), "{name}");
+        }
+        assert_eq!(header["signature"], hex(take(96)));
+        for node in json["kzg_commitment_inclusion_proof"].as_array().expect("a list") {
+            assert_eq!(*node, hex(take(32)));
+        }
+        assert!(rest.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn indices_and_hashes_together_choose_what_both_name() {
+    let state = state(7);
+    let (_, assembly) = state.source.decided_value(Height(7)).expect("held");
+    let hash = versioned_hash(&assembly.lists.commitments[1]);
+    for (query, count) in [
+        (format!("indices=1&versioned_hashes={hash}"), 1),
+        (format!("indices=0,2&versioned_hashes={hash}"), 0),
+        (format!("versioned_hashes={hash},{hash}"), 1),
+    ] {
+        for kind in ["blob_sidecars", "blobs"] {
+            let (_, json) = ask(&state, &format!("/eth/v1/beacon/{kind}/21?{query}")).await;
+            assert_eq!(json["data"].as_array().map(Vec::len), Some(count), "{kind}: {query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_has_an_answer_is_told_so_and_no_blob_is_read() {
+    let memory = Arc::new(Memory::chain(7));
+    let state = HttpState::new(chain(), memory.clone(), state(7).board, Registry::new());
+    let url = "/eth/v1/beacon/blobs/head?indices=0";
+    let (_, headers, _) = ask_with(&state, url, &[]).await;
+    let tag = headers["etag"].to_str().expect("ASCII").to_owned();
+    let before = memory.blobs_read.load(Ordering::Relaxed);
+    let (status, headers, body) = ask_with(&state, url, &[("if-none-match", &tag)]).await;
+    assert_eq!(
+        (status, headers["etag"].to_str().ok(), body.len()),
+        (StatusCode::NOT_MODIFIED, Some(tag.as_str()), 0)
+    );
+    assert_eq!(memory.blobs_read.load(Ordering::Relaxed), before);
+    // Another form, other blobs, another block, and other news of the client are other answers.
+    for (url, form) in [
+        (url, SSZ),
+        ("/eth/v1/beacon/blobs/head?indices=1", ("accept", "*/*")),
+        ("/eth/v1/beacon/blobs/15?indices=0", ("accept", "*/*")),
+    ] {
+        let (status, ..) = ask_with(&state, url, &[("if-none-match", &tag), form]).await;
+        assert_eq!(status, StatusCode::OK, "{url}");
+    }
+    state.board.apply(&Event::Executed { height: Height(7) });
+    let (status, ..) = ask_with(&state, url, &[("if-none-match", &tag)]).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_header_is_told_also_of_a_block_whose_blobs_are_gone() {
+    let state = state(5);
+    let mut parent = Hash::ZERO.to_string();
+    for height in 1..=5 {
+        let (status, json) = ask(&state, &format!("/eth/v1/beacon/headers/{}", slot(height))).await;
+        assert_eq!(status, StatusCode::OK, "{json}");
+        let data = &json["data"];
+        let message = &data["header"]["message"];
+        assert_eq!(
+            (&message["slot"], &message["parent_root"]),
+            (&slot(height).to_string().into(), &parent.clone().into())
+        );
+        assert_eq!((&data["canonical"], &json["finalized"]), (&true.into(), &true.into()));
+        let by_parent = ask(&state, &format!("/eth/v1/beacon/headers?parent_root={parent}"))
+            .await
+            .1;
+        assert_eq!(by_parent["data"][0], *data);
+        let both = format!("/eth/v1/beacon/headers?slot={}&parent_root={parent}", slot(height));
+        assert_eq!(ask(&state, &both).await.1["data"][0], *data);
+        parent = data["root"].as_str().expect("hex").to_owned();
+        let by_root = ask(&state, &format!("/eth/v1/beacon/headers/{parent}")).await.1;
+        assert_eq!(by_root["data"], *data);
+    }
+    let (_, newest) = ask(&state, "/eth/v1/beacon/headers").await;
+    assert_eq!(newest["data"][0]["root"], parent);
+    for (url, status) in [
+        ("/eth/v1/beacon/headers/genesis".to_owned(), 404),
+        ("/eth/v1/beacon/headers/99".to_owned(), 404),
+        (format!("/eth/v1/beacon/headers?parent_root={parent}"), 404),
+        (
+            format!("/eth/v1/beacon/headers?slot={}&parent_root={parent}", slot(3)),
+            404,
+        ),
+        ("/eth/v1/beacon/headers?parent_root=0x1".to_owned(), 400),
+        ("/eth/v1/beacon/headers?slot=x".to_owned(), 400),
+        ("/eth/v1/beacon/headers?root=x".to_owned(), 400),
+    ] {
+        let (got, error) = ask(&state, &url).await;
+        assert_eq!((got.as_u16(), &error["code"]), (status, &status.into()), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_says_how_far_it_is_and_who_it_is() {
+    let state = state(5);
+    state.board.resume(state.source.as_ref());
+    let health = async |query: &str| {
+        let url = format!("/eth/v1/node/health{query}");
+        ask_with(&state, &url, &[]).await.0.as_u16()
+    };
+    assert_eq!(health("").await, 503, "no word of the client");
+    let readiness = |ready| Event::Readiness {
+        ready,
+        why: "test".to_owned(),
+        is_news: true,
+    };
+    state.board.apply(&readiness(true));
+    assert_eq!(health("").await, 206, "the client has not imported the newest block");
+    assert_eq!(health("?syncing_status=299").await, 299);
+    assert_eq!(health("?syncing_status=99").await, 400);
+    assert_eq!(health("?syncing=1").await, 400);
+    let (_, json) = ask(&state, "/eth/v1/node/syncing").await;
+    assert_eq!(
+        json["data"],
+        serde_json::json!({
+            "head_slot": slot(5).to_string(), "sync_distance": "0", "is_syncing": false, "is_optimistic": true,
+            "el_offline": false,
+        })
+    );
+    state.board.apply(&Event::Executed { height: Height(5) });
+    assert_eq!(health("").await, 200);
+    state.board.apply(&Event::Lag {
+        ours: Height(5),
+        best: Height(15),
+    });
+    assert_eq!(health("").await, 206);
+    state.board.apply(&readiness(false));
+    let (_, json) = ask(&state, "/eth/v1/node/syncing").await;
+    assert_eq!(
+        (
+            &json["data"]["sync_distance"],
+            &json["data"]["is_syncing"],
+            &json["data"]["el_offline"]
+        ),
+        (&"10".into(), &true.into(), &true.into())
+    );
+    state.board.peer_up();
+    let (_, json) = ask(&state, "/eth/v1/node/peer_count").await;
+    assert_eq!(json["data"]["connected"], "1");
+    let (_, json) = ask(&state, "/eth/v1/node/identity").await;
+    assert_eq!(json["data"]["peer_id"], PeerId::ZERO.to_string());
+}
+
+#[tokio::test]
+async fn text_is_compressed_for_whoever_asks_and_ssz_is_not() {
+    let state = state(7);
+    let (_, headers, body) = ask_with(&state, "/eth/v1/beacon/blobs/21", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    let mut plain = String::new();
+    flate2::read::GzDecoder::new(&body[..])
+        .read_to_string(&mut plain)
+        .expect("gzip");
+    assert_eq!(plain, ask_text(&state, "/eth/v1/beacon/blobs/21").await.1);
+    let accept = [("accept-encoding", "gzip"), SSZ];
+    let (_, headers, body) = ask_with(&state, "/eth/v1/beacon/blobs/21", &accept).await;
+    assert!(!headers.contains_key("content-encoding"));
+    assert_eq!(
+        (headers["content-length"].to_str().ok(), body.len()),
+        (Some((3 * BLOB_BYTES).to_string().as_str()), 3 * BLOB_BYTES)
+    );
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_read_and_no_others() {
+    let allowed = async |state: &HttpState, origin: &str| {
+        let (_, headers, _) = ask_with(state, "/status", &[("origin", origin)]).await;
+        let header = headers.get("access-control-allow-origin");
+        header.map(|value| value.to_str().expect("ASCII").to_owned())
+    };
+    let origin = |text| axum::http::HeaderValue::from_static(text);
+    let closed = state(1);
+    assert_eq!(allowed(&closed, "https://a.example").await, None);
+    let open = state(1).allow_origins(vec![origin("https://a.example"), origin("http://localhost:3000")]);
+    for named in ["https://a.example", "http://localhost:3000"] {
+        assert_eq!(allowed(&open, named).await.as_deref(), Some(named));
+    }
+    assert_eq!(allowed(&open, "https://b.example").await, None);
+    let all = state(1).allow_origins(vec![origin("*")]);
+    assert_eq!(allowed(&all, "https://b.example").await.as_deref(), Some("*"));
+}
