@@ -24,6 +24,7 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_links;
+mod strangers;
 mod thousands_of_rounds;
 mod wiped;
 
@@ -69,6 +70,7 @@ pub const ALL: &[Scenario] = &[
     slow_client::BUILDS,
     slow_client::AWAY,
     slow_links::SCENARIO,
+    strangers::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,
