@@ -40,6 +40,8 @@ const TIPS_AT_ONCE: usize = 3;
 const TIPS_ASKED_MAX: usize = 16;
 /// Claimed tips are looked at no more often: each look costs as much as there are peers.
 const TIPS_PAUSE: Nanos = Nanos::from_millis(50);
+/// Bytes in a millisecond of the slowest line that a node can live on: a megabit a second.
+const SLOWEST_BYTES_PER_MS: u64 = 125;
 /// If we look at a deadline this late, our own process slept: the peers are not to blame.
 const LATE: Nanos = Nanos::from_millis(500);
 
@@ -167,7 +169,8 @@ impl Sync {
                     asked_at: now,
                     answered_at: None,
                     second_at: now + reputation.patience(&peer),
-                    deadline: now + self.timeout,
+                    // All that is asked of one peer shares one line.
+                    deadline: now + Nanos(self.timeout.0 * (1 + self.load(&peer) as u64)),
                 };
                 self.flights.entry(height).or_default().push(flight);
                 asks.push((peer, height, want));
@@ -356,11 +359,15 @@ impl Sync {
         self.flights.contains_key(&height)
     }
 
-    /// The answer to a request began, with so many bytes.
-    pub fn answered(&mut self, now: Nanos, height: Height, peer: &PeerId, patience: Nanos) {
+    /// The answer to a request began, with so many bytes. As long as they come at the pace of the slowest line, the
+    /// network does not give them up, and neither do we. Somebody else is asked after `patience`.
+    pub fn answered(&mut self, now: Nanos, height: Height, peer: &PeerId, bytes: u64, patience: Nanos) {
+        let slow = Nanos::from_millis(bytes.saturating_mul(self.load(peer) as u64) / SLOWEST_BYTES_PER_MS);
+        let deadline = now + self.timeout + slow;
         let flights = self.flights.get_mut(&height).into_iter().flatten();
         for flight in flights.filter(|flight| flight.peer == *peer) {
             (flight.answered_at, flight.second_at) = (Some(now), now + patience);
+            flight.deadline = flight.deadline.max(deadline);
         }
     }
 

@@ -160,12 +160,35 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Connected nodes that one validator attests: its node, and a stand-in.
 pub const NODES_PER_VALIDATOR_MAX: usize = 2;
 
+/// Places for peers beside the first node of each validator: second nodes of validators, and full nodes.
+pub const OTHER_PLACES: usize = PEERS_MAX - VALIDATORS_MAX;
+/// Of these, places that second nodes of validators cannot take from configured full nodes.
+pub const LISTED_PLACES: usize = 64;
+/// If no stranger has a better claim than another, one gives way to a newcomer this often. Then all of them have had a
+/// new turn after two hours.
+pub const ROTATION: Nanos = Nanos::from_millis(30_000);
+
 /// Messages waiting for one peer: two votes of every validator over eight rounds.
 pub const QUEUE_MESSAGES_MAX: usize = VALIDATORS_MAX * 2 * 8;
 /// Control messages that we read from one peer in a second.
 pub const MESSAGES_PER_SECOND: u64 = 2_000;
 /// Control messages that we read from one peer at once.
 pub const MESSAGES_BURST: u64 = 8_000;
+/// Statuses of one peer that the core hears in a second. Of more, it hears the newest.
+pub const STATUSES_PER_SECOND: u64 = 4;
+/// Statuses of one peer that the core hears at once.
+pub const STATUSES_BURST: u64 = 4;
+/// Statuses with news, of one node that a validator attests, that the core hears in a second. A height of a fast chain
+/// has a handful.
+pub const NEWS_PER_SECOND: u64 = 64;
+/// The same, at once.
+pub const NEWS_BURST: u64 = 64;
+/// Statuses of all strangers together that the core hears in a second: one of each, if they have all places.
+pub const STRANGERS_STATUSES_PER_SECOND: u64 = OTHER_PLACES as u64;
+/// The same, at once.
+pub const STRANGERS_STATUSES_BURST: u64 = 2 * STRANGERS_STATUSES_PER_SECOND;
+/// All strangers together may make us read so many times as much as one peer: messages, and value streams.
+pub const STRANGERS_TOGETHER: u64 = 2;
 /// Value streams that we begin to read from one peer in a second. Each may cost the core two signature checks.
 pub const STREAMS_PER_SECOND: u64 = 20;
 /// Value streams that we begin to read from one peer at once.
@@ -190,6 +213,25 @@ pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
 /// Bytes that a full node's requests may cost in a second.
 pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Background bytes in a second, over all peers, unless the operator says otherwise: half of what one core of QUIC sends.
+pub const SERVING_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+/// A budget that was not used may be used at once for the time of one of so many parts of a second.
+pub const SERVING_BURSTS_PER_SECOND: u64 = 10;
+/// Background bytes that are handed over to QUIC and have not left, over all peers: 17 ms of a gigabit line.
+pub const IN_HAND_BYTES: u64 = 2 * 1024 * 1024;
+/// Of a slower line, what it takes in one of so many parts of a second, and no less than the next constant.
+pub const IN_HAND_PARTS_OF_SECOND: u64 = 50;
+pub const IN_HAND_BYTES_MIN: u64 = 256 * 1024;
+/// A portion that has not left after this time counts no more: its peer is slow, so little of the line goes there.
+pub const IN_HAND_WAIT: Nanos = Nanos::from_millis(100);
+/// Most bytes of one portion.
+pub const PORTION_BYTES: usize = 128 * 1024;
+/// Most bytes of one portion for a stranger. If each has one on its way, they take 67 ms of a gigabit line.
+pub const STRANGERS_PORTION_BYTES: usize = 32 * 1024;
+/// Floors of background bytes are no less than this in a second, whatever the line took last.
+pub const FLOOR_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
+/// How often we learn what our line takes.
+pub const LINE_PACE_WINDOW: Nanos = Nanos::from_millis(250);
 /// Peers and addresses whose budgets are remembered: several times as many as can be connected.
 pub const PURSES_MAX: usize = 8 * PEERS_MAX;
 /// If this many events wait for the core, the network stops reading control messages.
@@ -219,6 +261,9 @@ const _: () = assert!(BULK_PER_PEER_MAX <= UNI_STREAMS_MAX as usize);
 const _: () = assert!(STRANGER_WINDOW_BYTES < FULL_NODE_WINDOW_BYTES);
 const _: () = assert!(FULL_NODE_WINDOW_BYTES < VALIDATOR_WINDOW_BYTES);
 const _: () = assert!(STREAM_WINDOW_BYTES <= FULL_NODE_WINDOW_BYTES);
+const _: () = assert!(PORTION_BYTES as u64 <= IN_HAND_BYTES_MIN && IN_HAND_BYTES_MIN <= IN_HAND_BYTES);
+const _: () = assert!(OTHER_PLACES as u64 * STRANGERS_PORTION_BYTES as u64 <= 4 * IN_HAND_BYTES);
+const _: () = assert!(LISTED_PLACES < OTHER_PLACES);
 // One address fills the handshakes of all only together with others.
 const _: () = assert!(HANDSHAKES_PER_ADDRESS_MAX * 2 <= HANDSHAKES_MAX);
 // Sites and purses of all that can be connected fit, so that only the quiet are forgotten.

@@ -71,7 +71,9 @@ impl Parting {
     pub const fn is_for_operators(self) -> bool {
         matches!(
             self,
-            Self::Lapsed(_) | Self::Ours(Goodbye::Version | Goodbye::Chain | Goodbye::OldFormat)
+            Self::Lapsed(_)
+                | Self::Ours(Goodbye::Version | Goodbye::Chain | Goodbye::OldFormat)
+                | Self::Theirs(Goodbye::Unlisted | Goodbye::NoFullNodes)
         )
     }
 
@@ -145,8 +147,8 @@ pub(crate) async fn meet(
     })
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
+/// Serves a connection until it ends. Returns the reason the peer gave, if the peer ended it.
+pub(crate) async fn live(hub: Rc<Hub>, met: Met) -> Option<Goodbye> {
     let Met { session, send, receive } = met;
     let connection = session.connection.clone();
     let address = connection.remote_address();
@@ -172,8 +174,10 @@ pub(crate) async fn live(hub: Rc<Hub>, met: Met) {
     let error = connection.closed().await;
     session.count(&hub.metrics);
     hub.release(&session);
-    let why = closed_by_peer(&connection).map_or_else(|| error.to_string(), |reason| reason.to_string());
+    let theirs = closed_by_peer(&connection);
+    let why = theirs.map_or_else(|| error.to_string(), |reason| reason.to_string());
     tracing::info!(peer = %session.peer, "disconnected: {why}");
+    theirs
 }
 
 /// The reason the peer gave, if it closed.
@@ -248,6 +252,8 @@ async fn exchange(hub: &Rc<Hub>, connection: &quinn::Connection, side: Side) -> 
     let parts = SessionParts {
         peer,
         validator,
+        is_listed: hub.listed.borrow().has(&peer),
+        since: hub.now(),
         connection: connection.clone(),
         dialed,
         instance: theirs.instance,
@@ -294,8 +300,8 @@ async fn read_control(hub: Rc<Hub>, session: Rc<Session>, mut receive: BufReader
                 if hub.spend(&session, Spend::Message).await == Err(Unaffordable) {
                     return;
                 }
-                hub.events.has_room().await;
-                hub.events.push(event);
+                hub.events.has_room(session.lane()).await;
+                hub.hear(&session, event);
             }
             Err(ReadFault::Protocol(what)) => {
                 hub.charge(session.peer, Fault::Protocol, what, None);

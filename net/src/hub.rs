@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use ultramarine_runtime::{Io, TileContext};
 use ultramarine_types::chain::Limits;
-use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients};
+use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients, Status};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyRequest;
 use ultramarine_types::{Chain, Nanos, PeerId, ValidatorSet, ValueKey};
@@ -19,16 +19,19 @@ use crate::backlog::Backlog;
 use crate::bounds;
 use crate::buffers::Buffers;
 use crate::connection::session::Session;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, raise};
 use crate::order::TaskOrder;
 use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
 use crate::peers::doors::Doors;
 use crate::peers::identity::{Attester, Identity};
 use crate::peers::known::KnownOrigins;
+use crate::peers::listed::Listed;
 use crate::peers::origin::PeerOrigin;
-use crate::peers::roster::{check_room, newer_stays};
+use crate::peers::roster::{FullNodes, Guest, Roster, newer_stays};
 use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
+use crate::peers::statuses::Statuses;
+use crate::serve::serving::Serving;
 use crate::serve::turns::SourceTurns;
 use crate::streaming::{Join, JoinConfig};
 use crate::switch::StreamSwitch;
@@ -56,6 +59,8 @@ pub(crate) struct Hub {
     pub store: Backlog<StoreRequest>,
     /// Turns to read answers from the source.
     pub turns: SourceTurns,
+    /// Who may send background bytes next.
+    pub serving: Serving,
     /// Permits to stream values to full nodes unasked.
     pub full_node_streams: Arc<Semaphore>,
     /// Work that needs a task of its own.
@@ -70,8 +75,15 @@ pub(crate) struct Hub {
     origins: RefCell<Scores<PeerOrigin>>,
     known: RefCell<KnownOrigins>,
     budgets: RefCell<Budgets>,
+    statuses: RefCell<Statuses>,
+    /// Tells the timekeeper that a status waits.
+    status_waits: Notify,
     /// Decides which connections may come in.
     pub doors: Rc<RefCell<Doors>>,
+    /// Which full nodes may be connected.
+    full_nodes: FullNodes,
+    pub listed: RefCell<Listed>,
+    roster: RefCell<Roster>,
     sessions: RefCell<BTreeMap<PeerId, Rc<Session>>>,
     charges: RefCell<ChargeLog>,
     /// When the log last said why somebody was refused.
@@ -86,6 +98,9 @@ pub(crate) struct HubParts {
     pub plans: Plans,
     pub identity: Identity,
     pub attester: Option<Attester>,
+    pub full_nodes: FullNodes,
+    pub listed: Listed,
+    pub serving_bytes_per_second: u64,
     pub io: Io,
     pub context: TileContext,
     pub source: Arc<dyn Source>,
@@ -104,6 +119,9 @@ impl Hub {
             plans,
             identity,
             attester,
+            full_nodes,
+            listed,
+            serving_bytes_per_second,
             io,
             context,
             source,
@@ -126,6 +144,7 @@ impl Hub {
             jobs: Backlog::new(usize::MAX),
             store: Backlog::new(usize::MAX),
             turns: SourceTurns::new(),
+            serving: Serving::new(serving_bytes_per_second, limits.propose_timeout()),
             full_node_streams: Arc::new(Semaphore::new(bounds::FULL_NODE_STREAMS_MAX)),
             orders: Backlog::new(usize::MAX),
             join: RefCell::new(Join::new(JoinConfig { limits })),
@@ -136,7 +155,12 @@ impl Hub {
             origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
             known: RefCell::default(),
             budgets: RefCell::new(Budgets::default()),
+            statuses: RefCell::default(),
+            status_waits: Notify::new(),
             doors: Rc::default(),
+            full_nodes,
+            listed: RefCell::new(listed),
+            roster: RefCell::default(),
             sessions: RefCell::new(BTreeMap::new()),
             charges: RefCell::new(ChargeLog::default()),
             refusal_said: Cell::new(None),
@@ -230,6 +254,47 @@ impl Hub {
         Ok(())
     }
 
+    /// Tells the core what a peer's control stream brought. Of statuses it hears the newest, a few a second.
+    pub fn hear(&self, session: &Session, event: NetEvent) {
+        let event = match event {
+            NetEvent::Status { peer, status } => {
+                let mut statuses = self.statuses.borrow_mut();
+                let heard = statuses.hear(self.now(), peer, session.is_stranger(), status);
+                let Some(status) = heard else {
+                    self.status_waits.notify_one();
+                    return;
+                };
+                NetEvent::Status { peer, status }
+            }
+            event => event,
+        };
+        self.events.push_in(session.lane(), event);
+    }
+
+    /// Tells the core of statuses when it may hear them; never ends.
+    pub async fn tell_statuses(&self) {
+        loop {
+            let now = self.now();
+            while let Some((peer, status)) = self.next_status(now) {
+                if let Some(session) = self.session(&peer) {
+                    self.events.push_in(session.lane(), NetEvent::Status { peer, status });
+                }
+            }
+            let due = self.statuses.borrow().deadline();
+            match due {
+                None => self.status_waits.notified().await,
+                Some(due) => {
+                    let wait = due.since(self.now()).as_duration();
+                    let _ = tokio::time::timeout(wait, self.status_waits.notified()).await;
+                }
+            }
+        }
+    }
+
+    fn next_status(&self, now: Nanos) -> Option<(PeerId, Status)> {
+        self.statuses.borrow_mut().next(now)
+    }
+
     /// The peer's live session.
     pub fn session(&self, peer: &PeerId) -> Option<Rc<Session>> {
         self.sessions.borrow().get(peer).cloned()
@@ -257,19 +322,32 @@ impl Hub {
             return Err(Goodbye::Banned);
         }
         let mut sessions = self.sessions.borrow_mut();
-        // We count anew each time: the peer may come with another attestation than before, or with its first.
-        let others = sessions
-            .values()
-            .filter(|other| other.peer != session.peer && other.connection.close_reason().is_none());
-        check_room(others.map(|other| other.validator), session.validator)?;
         if let Some(old) = sessions.get(&session.peer) {
             let same_process = old.instance == session.instance && old.connection.close_reason().is_none();
             if same_process && !newer_stays(&me, &session.peer, old.dialed, session.dialed) {
                 return Err(Goodbye::Duplicate);
             }
+        }
+        let newcomer = self.guest(session);
+        let gone = self.full_nodes.check(&newcomer).and_then(|()| {
+            // We count anew each time: the peer may come with another attestation than before, or with its first.
+            let others = sessions
+                .values()
+                .filter(|other| other.peer != session.peer && other.connection.close_reason().is_none());
+            let others = others.map(|other| self.guest(other));
+            self.roster.borrow_mut().place(self.now(), others, &newcomer)
+        });
+        let gone = gone.inspect_err(|_| self.metrics.places_refused.inc())?;
+        if let Some(old) = sessions.get(&session.peer) {
             old.close(Goodbye::Duplicate);
             // Messages on the old connection may be lost: the core sends its standing messages again.
             self.events.push(NetEvent::PeerDown { peer: session.peer });
+        }
+        if let Some(gone) = gone.and_then(|gone| sessions.remove(&gone)) {
+            gone.close(Goodbye::GaveWay);
+            self.metrics.places_given.inc();
+            self.statuses.borrow_mut().forget(&gone.peer);
+            self.events.push(NetEvent::PeerDown { peer: gone.peer });
         }
         let needed = || {
             let mut needed = self.join.borrow().awaited_senders();
@@ -289,6 +367,26 @@ impl Hub {
         Ok(())
     }
 
+    /// A key has answered at an address that is configured without one: it is the configured peer.
+    pub fn list(&self, address: &str, peer: PeerId) {
+        self.listed.borrow_mut().answers(address, peer);
+        if let Some(session) = self.session(&peer) {
+            session.is_listed.set(true);
+        }
+    }
+
+    fn guest(&self, session: &Session) -> Guest {
+        Guest {
+            peer: session.peer,
+            validator: session.validator,
+            is_listed: session.is_listed.get(),
+            site: session.site,
+            since: session.since,
+            points: self.scores.borrow().points(self.now(), &session.peer),
+            has_served: session.has_served.get(),
+        }
+    }
+
     /// A connection is gone.
     pub fn release(&self, session: &Rc<Session>) {
         let mut sessions = self.sessions.borrow_mut();
@@ -297,6 +395,7 @@ impl Hub {
             .is_some_and(|current| Rc::ptr_eq(current, session))
         {
             sessions.remove(&session.peer);
+            self.statuses.borrow_mut().forget(&session.peer);
             self.events.push(NetEvent::PeerDown { peer: session.peer });
         }
         drop(sessions);
@@ -336,6 +435,8 @@ impl Hub {
         self.metrics
             .unjudged_bytes
             .set(gauge(self.join.borrow().unjudged_bytes()));
+        raise(&self.metrics.statuses_merged, self.statuses.borrow().merged());
+        self.serving.count(&self.metrics);
         self.metrics.buffer_bytes.set(gauge(self.buffers.lent_bytes()));
     }
 }

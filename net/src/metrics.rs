@@ -6,6 +6,8 @@ use ultramarine_runtime::{Counter, Gauge, Histogram, Registry, RingOps};
 use ultramarine_types::Stage;
 use ultramarine_types::network::Fault;
 
+use crate::serve::queue::Rank;
+
 const FAULTS: [Fault; 10] = [
     Fault::Protocol,
     Fault::Signature,
@@ -18,6 +20,11 @@ const FAULTS: [Fault; 10] = [
     Fault::Withheld,
     Fault::Flood,
 ];
+
+/// Brings a counter up to what is counted elsewhere.
+pub(crate) fn raise(counter: &Counter, counted: u64) {
+    counter.add(counted.saturating_sub(counter.get()));
+}
 
 /// Handles to every series that the network writes.
 #[derive(Debug)]
@@ -43,6 +50,12 @@ pub(crate) struct Metrics {
     pub unavailable: Counter,
     pub bulk_dropped: Counter,
     pub dials_failed: Counter,
+    pub serving_waiting_bytes: Gauge,
+    pub serving_shed: Counter,
+    pub serving_bytes: BTreeMap<Rank, Counter>,
+    pub statuses_merged: Counter,
+    pub places_refused: Counter,
+    pub places_given: Counter,
     pub ring: RingOps,
 }
 
@@ -71,6 +84,14 @@ impl Metrics {
         let messages = |direction| {
             let help = "Consensus and status messages.";
             registry.counter("ultramarine_net_messages_total", help, &[("direction", direction)])
+        };
+        let served = |rank: Rank| {
+            let help = "Bytes of packages, and of what full nodes are sent, that had their turn.";
+            let labels = [("to", rank.name())];
+            (
+                rank,
+                registry.counter("ultramarine_net_serving_bytes_total", help, &labels),
+            )
         };
         let gauge = |name, help| registry.gauge(name, help, &[]);
         let counter = |name, help| registry.counter(name, help, &[]);
@@ -123,6 +144,27 @@ impl Metrics {
                 "Value streams that gave way to newer ones.",
             ),
             dials_failed: counter("ultramarine_net_dials_failed_total", "Dials that made no connection."),
+            serving_waiting_bytes: gauge(
+                "ultramarine_net_serving_waiting_bytes",
+                "Bytes of packages, and of what full nodes are sent, that wait for their turn.",
+            ),
+            serving_shed: counter(
+                "ultramarine_net_serving_shed_total",
+                "Portions of packages, and of what full nodes are sent, that came while a round needed the line.",
+            ),
+            serving_bytes: Rank::ALL.into_iter().map(served).collect(),
+            statuses_merged: counter(
+                "ultramarine_net_statuses_merged_total",
+                "Statuses that the core did not hear, as the peer sent a newer one too soon.",
+            ),
+            places_refused: counter(
+                "ultramarine_net_places_refused_total",
+                "Peers that found no place, or that network.full_nodes keeps out.",
+            ),
+            places_given: counter(
+                "ultramarine_net_places_given_total",
+                "Full nodes that are not configured and gave their place to another peer.",
+            ),
             ring: RingOps::new(registry, "net"),
         }
     }

@@ -11,7 +11,7 @@ use ultramarine_types::{PeerId, ValueKey};
 use crate::conductor;
 use crate::hub::Hub;
 use crate::incoming::{self, STOPPED};
-use crate::patience::{TimedOut, in_time};
+use crate::patience::{TimedOut, while_it_comes};
 use crate::streaming::{Begin, Brings, Input, Missing};
 use crate::switch::StreamSwitch;
 use crate::wire::frame::{FrameKind, Part, ReadFault, read_blob, read_body, read_frame, read_header};
@@ -87,7 +87,10 @@ pub(crate) async fn sync(hub: Rc<Hub>, peer: PeerId, request: ValueRequest, want
         return hub.events.push(NetEvent::SyncEnded { peer, height, end });
     };
     let asked = match opened {
-        Ok(stream) => in_time(wait, open(&hub, peer, stream, &request)).await,
+        Ok(stream) => {
+            let comes = || hub.session(&peer).map_or(0, |session| session.received_bytes());
+            while_it_comes(wait, comes, open(&hub, peer, stream, &request)).await
+        }
         Err(fault) => Ok(Err(fault)),
     };
     let end = match asked {
@@ -209,6 +212,9 @@ async fn package(
     }
     conductor::feed(hub, Input::Fin { stream });
     hub.unregister(stream);
+    if let Some(session) = hub.session(&peer) {
+        session.has_served.set(true);
+    }
 }
 
 type BidiStream = (quinn::SendStream, quinn::RecvStream);

@@ -7,7 +7,9 @@ pub mod answers;
 mod cold;
 mod delivery;
 mod held;
+pub mod queue;
 pub mod reply;
+pub mod serving;
 pub mod turns;
 
 use std::convert::Infallible;
@@ -28,6 +30,7 @@ use crate::bounds;
 use crate::connection::session::Session;
 use crate::hub::{Hub, Unaffordable};
 use crate::peers::budgets::Spend;
+use crate::serve::answers::AnswerClass;
 use crate::serve::cold::Cold;
 use crate::serve::delivery::{Deadlines, Outgoing, Undelivered};
 use crate::serve::held::{Need, Places};
@@ -49,7 +52,14 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Sessio
         receivers.into_iter().partition(|session| session.validator.is_some());
     let (working, mut all_done) = mpsc::channel::<Infallible>(1);
     for session in validators {
-        add_stream(&hub, &session, pieces.clone(), deadlines(&hub), working.clone());
+        let round = hub.serving.begin_round(hub.now());
+        add_stream(
+            &hub,
+            &session,
+            pieces.clone(),
+            deadlines(&hub),
+            (round, working.clone()),
+        );
     }
     drop(working);
     // Others each time, and no more than there is time for.
@@ -86,7 +96,7 @@ fn add_stream(
     let (task_hub, task_session) = (hub.clone(), session.clone());
     let task = hub.spawn(async move {
         let _until_done = until_done;
-        match write_value(&task_session, pieces, deadlines).await {
+        match write_value(&task_hub, &task_session, pieces, deadlines).await {
             Ok(()) => task_hub.metrics.values_streamed.inc(),
             // The peer did not ask for the value: it may be slow.
             Err(Undelivered::Gone | Undelivered::Slow) => {}
@@ -105,11 +115,17 @@ fn add_stream(
     hub.metrics.bulk_dropped.add(session.add_bulk(task, bytes, bytes_max));
 }
 
-async fn write_value(session: &Session, pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
-    Outgoing::open(&session.connection, deadlines)
-        .await?
-        .deliver(pieces, deadlines)
-        .await
+async fn write_value(
+    hub: &Hub,
+    session: &Session,
+    pieces: Vec<Bytes>,
+    deadlines: Deadlines,
+) -> Result<(), Undelivered> {
+    let outgoing = Outgoing::open(&session.connection, deadlines).await?;
+    match session.validator {
+        Some(_) => outgoing.deliver(pieces, deadlines).await,
+        None => outgoing.deliver_in_turn(hub, session, pieces, deadlines).await,
+    }
 }
 
 /// How long a peer may take for what we send. By its own deadlines it has refused or read all of it by then.
@@ -169,7 +185,14 @@ pub(crate) async fn request(
         None => return,
     };
     outgoing.set_priority(ANSWER_PRIORITY);
-    match outgoing.deliver(pieces, deadlines(&hub)).await {
+    let delivered = if class == AnswerClass::Repair && session.validator.is_some() {
+        // A round may wait for it.
+        let _round = hub.serving.begin_round(hub.now());
+        outgoing.deliver(pieces, deadlines(&hub)).await
+    } else {
+        outgoing.deliver_in_turn(&hub, &session, pieces, deadlines(&hub)).await
+    };
+    match delivered {
         Ok(()) => hub.metrics.requests_served.inc(),
         Err(Undelivered::Gone) => {}
         Err(why @ (Undelivered::Stalled | Undelivered::Slow)) => {

@@ -17,6 +17,8 @@ use crate::connection::endpoint::{self, EndpointError};
 use crate::hub::{Hub, HubParts};
 use crate::order::TaskOrder;
 use crate::peers::identity::{Attester, Identity};
+use crate::peers::listed::Listed;
+use crate::peers::roster::FullNodes;
 use crate::streaming::Input;
 use crate::wire::hello::{Goodbye, Plans};
 use crate::wire::versions::WireVersions;
@@ -35,8 +37,12 @@ pub struct NetOptions {
     pub identity: Identity,
     /// Signs our validator's attestations of the node's key; `None` for a full node.
     pub attester: Option<Attester>,
-    /// Peers to keep connections to.
+    /// Peers to keep connections to. They are the configured peers.
     pub peers: Vec<PeerConfig>,
+    /// Which full nodes may be connected.
+    pub full_nodes: FullNodes,
+    /// Bytes of packages, and of what full nodes are sent, in a second, over all peers.
+    pub serving_bytes_per_second: u64,
     pub chain: Chain,
     pub validators: Arc<ValidatorSet>,
     /// The versions of the wire that the node speaks: [`crate::bounds::WIRE_VERSIONS`], unless a test says otherwise.
@@ -69,6 +75,8 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         identity,
         attester,
         peers,
+        full_nodes,
+        serving_bytes_per_second,
         chain,
         validators,
         versions,
@@ -96,6 +104,9 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         },
         identity,
         attester,
+        full_nodes,
+        listed: Listed::new(peers.iter().filter_map(|peer| peer.peer)),
+        serving_bytes_per_second,
         io,
         context,
         source,
@@ -111,6 +122,8 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
     // If one of these ended, the node would look alive and be deaf.
     let lasting = [
         hub.spawn_lasting("the timekeeper of streams", conductor::keep_time(hub.clone())),
+        hub.spawn_lasting("the server of turns", keep_serving(hub.clone())),
+        hub.spawn_lasting("the teller of statuses", tell_statuses(hub.clone())),
         hub.spawn_lasting("the counter of bytes", keep_count(hub.clone())),
         hub.spawn_lasting("the starter of tasks", take_orders(hub.clone())),
         hub.spawn_lasting("accepting connections", dial::accept(hub.clone(), endpoint.clone())),
@@ -167,6 +180,14 @@ async fn take_orders(hub: Rc<Hub>) {
             } => hub.spawn(request::sync(hub.clone(), peer, request, wants_blobs)),
         };
     }
+}
+
+async fn keep_serving(hub: Rc<Hub>) {
+    hub.serving.keep_time(&hub.context.clock).await;
+}
+
+async fn tell_statuses(hub: Rc<Hub>) {
+    hub.tell_statuses().await;
 }
 
 /// Brings the counters up to date once a second; never ends.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
 use ultramarine_kzg_pipeline::BackEnd;
+use ultramarine_net::FullNodes;
 use ultramarine_runtime::ring::IoMode;
 use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
@@ -49,6 +50,11 @@ const BUILD_WAIT_MS_MAX: u64 = 500;
 const ENGINE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// If the timeout were longer, nobody would learn that the client is gone.
 const ENGINE_TIMEOUT_MS_MAX: u64 = 600_000;
+
+/// If it were less, whoever has a slow line of their own would still wait for us.
+const SERVING_MIB_S_MIN: u64 = 1;
+/// More than any line takes, and few enough that bytes fit 64 bits.
+const SERVING_MIB_S_MAX: u64 = 100_000;
 
 /// More than any disk reads, and few enough that bytes fit 64 bits.
 const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
@@ -92,6 +98,10 @@ pub struct NetworkConfig {
     pub listen: SocketAddr,
     /// Peers to stay connected to; empty: those of the genesis file.
     pub peers: Vec<PeerAddress>,
+    /// Which full nodes may be connected.
+    pub full_nodes: FullNodes,
+    /// Bytes of packages, and of what full nodes are sent, in a second, over all peers.
+    pub serving_bytes_per_second: u64,
 }
 
 /// How the Engine API is reached.
@@ -277,9 +287,22 @@ impl NetworkConfig {
             "items such as PEER_ID@host:port (64 hex digits before the @) or host:port",
             PeerAddress::read,
         );
+        let full_nodes = settings.text_as(
+            "network.full_nodes",
+            "\"any\", \"listed\" or \"none\"",
+            |text| match text {
+                "any" => Some(FullNodes::Any),
+                "listed" => Some(FullNodes::Listed),
+                "none" => Some(FullNodes::None),
+                _ => None,
+            },
+        );
+        let serving = settings.number("network.serving_mib_s", SERVING_MIB_S_MIN..=SERVING_MIB_S_MAX);
         Some(Self {
             listen: listen?,
             peers: peer::distinct(peers?),
+            full_nodes: full_nodes?,
+            serving_bytes_per_second: serving? * 1024 * 1024,
         })
     }
 }

@@ -8,9 +8,11 @@ pub mod equivocator;
 pub mod forge;
 pub mod liar;
 pub mod mute;
+pub mod puller;
 pub mod relaunch;
 pub mod rising_tip;
 pub mod rule_breaker;
+pub mod status_flood;
 pub mod withholder;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +135,10 @@ pub enum AdversaryKind {
     Mute,
     /// The same, and claims to hold every value.
     Hollow,
+    /// Packages without end.
+    Puller,
+    /// Statuses at the full rate.
+    StatusFlood,
     /// Only what a script does in its name.
     Puppet,
 }
@@ -163,6 +169,8 @@ impl AdversaryKind {
             Self::RisingTip => Box::<rising_tip::RisingTip>::default(),
             Self::Mute => Box::<mute::Mute>::default(),
             Self::Hollow => Box::new(mute::Mute::hollow()),
+            Self::Puller => Box::<puller::Puller>::default(),
+            Self::StatusFlood => Box::<status_flood::StatusFlood>::default(),
             Self::Puppet => Box::new(Puppet),
         }
     }

@@ -1,6 +1,7 @@
 //! This file knows what a run is made of: how many nodes, which chain, which faults how often; all of it drawn from a
 //! seed.
 
+use ultramarine_net::bounds::OTHER_PLACES;
 use ultramarine_types::{ChainIdentity, ChainParams, Nanos};
 
 use crate::adversaries::AdversaryKind;
@@ -39,6 +40,10 @@ pub struct RunConfig {
     pub adversaries: Vec<(usize, AdversaryKind)>,
     /// Heights of blobs that nodes keep; `None`: all.
     pub retention: Option<u64>,
+    /// Places of a node beside those of validators' first nodes.
+    pub places: usize,
+    /// Full nodes that all others have configured.
+    pub listed: Vec<usize>,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
     /// Whether late rounds are as short as the first, so that thousands of them take hours and not months.
@@ -83,6 +88,8 @@ impl RunConfig {
             rot_every: None,
             adversaries: Vec::new(),
             retention: None,
+            places: OTHER_PLACES,
+            listed: Vec::new(),
             skew_ppm_max: 0,
             short_rounds: false,
             events_max: 6_000_000,

@@ -1,5 +1,6 @@
 //! This file knows the named scenarios: runs with a script, each proving one sentence.
 
+mod all_places_taken;
 mod catch_up;
 mod clocks;
 mod everything_killed;
@@ -15,6 +16,7 @@ mod many_blobs;
 mod mute_servers;
 mod other_head;
 mod pace;
+mod package_pullers;
 mod parent_root;
 mod pause;
 mod payload_error;
@@ -24,6 +26,7 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_links;
+mod status_flood;
 mod strangers;
 mod thousands_of_rounds;
 mod wiped;
@@ -70,6 +73,9 @@ pub const ALL: &[Scenario] = &[
     slow_client::BUILDS,
     slow_client::AWAY,
     slow_links::SCENARIO,
+    status_flood::SCENARIO,
+    package_pullers::SCENARIO,
+    all_places_taken::SCENARIO,
     strangers::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,

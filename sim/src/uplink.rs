@@ -3,7 +3,8 @@
 //! ```text
 //!   messages ─▶ Queue of each peer ─┐ small: behind a burst of each connection that is busy
 //!   requests ───────────────────────┤
-//!   value streams, answers ─────────┴─▶ connections in turn, in each the streams of highest priority in turn ─▶ rate
+//!   values, repairs ────────────────┼─▶ connections in turn, in each the streams of highest priority in turn ─▶ rate
+//!   packages, all for full nodes ─▶ ServingQueue: their turn over all connections ─┘
 //! ```
 //!
 //! As in the real net: messages wait in its [`Queue`] while the peer reads nothing, on one connection they go before
@@ -12,8 +13,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use ultramarine_net::bounds::{FULL_NODE_WINDOW_BYTES, STREAM_WINDOW_BYTES, VALIDATOR_WINDOW_BYTES};
-use ultramarine_net::{Bulk, MessageName, Queue};
+use ultramarine_net::bounds::{
+    FULL_NODE_WINDOW_BYTES, SERVING_BYTES_PER_SECOND, STREAM_WINDOW_BYTES, VALIDATOR_WINDOW_BYTES,
+};
+use ultramarine_net::{Bulk, MessageName, PeerOrigin, Portion, Queue, Rank, ServingQueue, Ticket};
 use ultramarine_types::Nanos;
 
 use crate::wire::{Packet, Place, StreamId};
@@ -22,16 +25,30 @@ use crate::wire::{Packet, Place, StreamId};
 const BURST_BYTES: u64 = 10 * DATAGRAM_BYTES;
 /// What a path of the internet carries at least, by QUIC's own probing.
 const DATAGRAM_BYTES: u64 = 1452;
+/// Pause between two looks for a turn.
+const MOMENT: Nanos = Nanos(100_000);
 /// Headers of one datagram: IPv6, UDP, QUIC, the authentication tag, and a frame's head.
 const DATAGRAM_HEAD_BYTES: u64 = 40 + 8 + 12 + 16 + 8;
 
-/// Which streams of one connection go first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Priority {
-    /// Answers to requests.
-    Answer,
-    /// Values that are streamed unasked.
+/// What a stream brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Load {
+    /// The answer to a request for a decided height.
+    Package,
+    /// The answer to a request for parts or a certificate.
+    Repair,
+    /// A value that is streamed unasked.
     Value,
+}
+
+impl Load {
+    /// Which streams of one connection go first: the highest.
+    const fn priority(self) -> u8 {
+        match self {
+            Self::Package | Self::Repair => 0,
+            Self::Value => 1,
+        }
+    }
 }
 
 /// What leaves, when its last byte has left.
@@ -45,9 +62,13 @@ pub struct Departure {
 #[derive(Debug)]
 struct Outgoing {
     stream: StreamId,
-    priority: Priority,
+    load: Load,
     packets: VecDeque<Packet>,
     unread_bytes: u64,
+    /// Of background bytes: the turn of its next packet. Of what the round needs: the stream itself.
+    ticket: Option<Ticket>,
+    /// Whether its next packet waits for no turn.
+    may_go: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +81,8 @@ struct Connection {
     /// Bytes sent and not read.
     unread_bytes: u64,
     window_bytes: u64,
+    /// Who stands behind the peer.
+    origin: PeerOrigin,
     /// Whether it is in line.
     in_turn: bool,
 }
@@ -69,6 +92,11 @@ struct Connection {
 pub struct Uplink {
     bytes_per_ms: u64,
     connections: BTreeMap<usize, Connection>,
+    /// Who may send background bytes next, as the real net has it.
+    serving: ServingQueue,
+    /// Packets that wait for their turn.
+    asked: BTreeMap<Ticket, (usize, StreamId)>,
+    tickets: u64,
     /// Peers with messages that may go.
     talks: BTreeSet<usize>,
     /// Connections with something to send, next first.
@@ -79,6 +107,11 @@ pub struct Uplink {
     small_free_at: Nanos,
     /// When it is looked at again.
     pub looks_at: Option<Nanos>,
+}
+
+/// Whether it waits for its turn over all connections.
+fn is_background(load: Load, origin: &PeerOrigin) -> bool {
+    load == Load::Package || Rank::of(origin) != Rank::Validators
 }
 
 /// Bytes that a frame takes on the line.
@@ -93,10 +126,14 @@ pub fn transfer(bytes: usize, bytes_per_ms: u64) -> Nanos {
 }
 
 impl Uplink {
-    pub fn new(bytes_per_ms: u64) -> Self {
+    /// A line of this rate. Proposals hold background bytes back for `round_wait` at most.
+    pub fn new(bytes_per_ms: u64, round_wait: Nanos) -> Self {
         Self {
             bytes_per_ms,
             connections: BTreeMap::new(),
+            serving: ServingQueue::new(SERVING_BYTES_PER_SECOND, round_wait),
+            asked: BTreeMap::new(),
+            tickets: 0,
             talks: BTreeSet::new(),
             turn: VecDeque::new(),
             free_at: Nanos::ZERO,
@@ -110,8 +147,9 @@ impl Uplink {
         self.bytes_per_ms = bytes_per_ms;
     }
 
-    /// A connection stands. `is_validator`: the peer takes this node for a validator's, and gives it a larger window.
-    pub fn connect(&mut self, peer: usize, is_validator: bool) {
+    /// A connection to a peer stands, and who stands behind it. `is_validator`: the peer takes this node for a
+    /// validator's, and gives it a larger window.
+    pub fn connect(&mut self, peer: usize, origin: PeerOrigin, is_validator: bool) {
         let window = match is_validator {
             true => VALIDATOR_WINDOW_BYTES,
             false => FULL_NODE_WINDOW_BYTES,
@@ -125,6 +163,7 @@ impl Uplink {
                 values: Bulk::default(),
                 unread_bytes: 0,
                 window_bytes: u64::from(window),
+                origin,
                 in_turn: false,
             },
         );
@@ -132,7 +171,9 @@ impl Uplink {
 
     /// A connection is gone, with all that waited for it.
     pub fn hang_up(&mut self, peer: usize) {
-        self.connections.remove(&peer);
+        if let Some(gone) = self.connections.remove(&peer) {
+            gone.streams.iter().for_each(|stream| self.end(stream));
+        }
         self.talks.remove(&peer);
         self.turn.retain(|other| *other != peer);
     }
@@ -190,7 +231,14 @@ impl Uplink {
     }
 
     /// Begins a stream of a value to a peer that has not asked. The streams that give way to it are returned.
-    pub fn value(&mut self, peer: usize, stream: StreamId, packets: Vec<Packet>, bytes_max: u64) -> Vec<StreamId> {
+    pub fn value(
+        &mut self,
+        now: Nanos,
+        peer: usize,
+        stream: StreamId,
+        packets: Vec<Packet>,
+        bytes_max: u64,
+    ) -> Vec<StreamId> {
         let Some(connection) = self.connections.get_mut(&peer) else {
             return Vec::new();
         };
@@ -201,12 +249,12 @@ impl Uplink {
         for stream in &gone {
             self.cut(peer, *stream);
         }
-        self.stream(peer, stream, packets, Priority::Value);
+        self.stream(now, peer, stream, packets, Load::Value);
         gone
     }
 
     /// Adds packets to a stream, and begins it if there is none.
-    pub fn stream(&mut self, peer: usize, stream: StreamId, packets: Vec<Packet>, priority: Priority) {
+    pub fn stream(&mut self, now: Nanos, peer: usize, stream: StreamId, packets: Vec<Packet>, load: Load) {
         let Some(connection) = self.connections.get_mut(&peer) else {
             return;
         };
@@ -214,18 +262,74 @@ impl Uplink {
             Some(known) => known.packets.extend(packets),
             None => connection.streams.push_back(Outgoing {
                 stream,
-                priority,
+                load,
                 packets: packets.into(),
                 unread_bytes: 0,
+                ticket: None,
+                may_go: false,
             }),
         }
+        self.ask(now, peer, stream);
         self.line_up(peer);
+    }
+
+    /// Has the next packet of a stream wait for its turn, if it is a background one. All others hold those back.
+    fn ask(&mut self, now: Nanos, peer: usize, stream: StreamId) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        let origin = connection.origin;
+        let known = connection.streams.iter_mut().find(|it| it.stream == stream);
+        let Some(known) = known.filter(|it| it.ticket.is_none()) else {
+            return;
+        };
+        let Some(bytes) = known.packets.front().map(|packet| packet.bytes() as u64) else {
+            return;
+        };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        known.ticket = Some(ticket);
+        if is_background(known.load, &origin) {
+            self.asked.insert(ticket, (peer, stream));
+            self.serving.ask(now, Portion { ticket, origin, bytes });
+        } else {
+            known.may_go = true;
+            self.serving.begin_round(now, ticket);
+        }
+    }
+
+    /// Nothing more of a stream is sent.
+    fn end(&mut self, stream: &Outgoing) {
+        if let Some(ticket) = stream.ticket {
+            self.asked.remove(&ticket);
+            self.serving.done(ticket);
+            self.serving.end_round(ticket);
+        }
+    }
+
+    /// Gives turns.
+    fn grant(&mut self, now: Nanos) {
+        while let Some(ticket) = self.serving.next(now) {
+            let Some((peer, stream)) = self.asked.remove(&ticket) else {
+                continue;
+            };
+            let streams = self.connections.get_mut(&peer).map(|it| &mut it.streams);
+            let known = streams.and_then(|it| it.iter_mut().find(|it| it.stream == stream));
+            if let Some(known) = known {
+                known.may_go = true;
+                self.line_up(peer);
+            }
+        }
     }
 
     /// Sends nothing more of a stream.
     pub fn cut(&mut self, peer: usize, stream: StreamId) {
-        if let Some(connection) = self.connections.get_mut(&peer) {
-            connection.streams.retain(|it| it.stream != stream);
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        let position = connection.streams.iter().position(|it| it.stream == stream);
+        if let Some(gone) = position.and_then(|position| connection.streams.remove(position)) {
+            self.end(&gone);
         }
     }
 
@@ -255,13 +359,25 @@ impl Uplink {
         if self.free_at > now {
             return None;
         }
+        self.grant(now);
         while let Some(peer) = self.turn.pop_front() {
             let Some(connection) = self.connections.get_mut(&peer) else {
                 continue;
             };
             connection.in_turn = false;
-            if let Some(packet) = connection.next() {
+            if let Some((packet, sent)) = connection.next() {
                 self.free_at = now + transfer(packet.bytes(), self.bytes_per_ms);
+                match sent {
+                    Sent::All(ticket) => {
+                        self.serving.done(ticket);
+                        self.serving.end_round(ticket);
+                    }
+                    Sent::Portion(ticket, stream) => {
+                        self.serving.done(ticket);
+                        self.ask(now, peer, stream);
+                    }
+                    Sent::OfRound => {}
+                }
                 self.line_up(peer);
                 let at = self.free_at;
                 return Some(Departure { to: peer, packet, at });
@@ -271,8 +387,14 @@ impl Uplink {
     }
 
     /// When to look again, if something may be sent then.
-    pub fn busy_until(&self) -> Option<Nanos> {
-        (!self.turn.is_empty()).then_some(self.free_at)
+    pub fn busy_until(&self, now: Nanos) -> Option<Nanos> {
+        let line = (!self.turn.is_empty()).then_some(self.free_at);
+        // What waits for its turn asks again a moment later, so that time goes on.
+        let turns = self
+            .serving
+            .deadline(now)
+            .map(|due| due.max(self.free_at).max(now + MOMENT));
+        line.into_iter().chain(turns).min()
     }
 
     fn line_up(&mut self, peer: usize) {
@@ -294,7 +416,7 @@ impl Connection {
             // A frame larger than a window goes piece by piece, as the peer reads it.
             let in_stream = it.unread_bytes == 0 || it.unread_bytes + bytes <= u64::from(STREAM_WINDOW_BYTES);
             let in_all = self.unread_bytes == 0 || self.unread_bytes + bytes <= self.window_bytes;
-            (in_stream && in_all).then_some(it.priority)
+            (it.may_go && in_stream && in_all).then_some(it.load.priority())
         };
         let positions = self.streams.iter().enumerate();
         let open = positions.filter_map(|(position, it)| Some((fits(it)?, position)));
@@ -302,18 +424,36 @@ impl Connection {
         best.map(|(_, position)| position)
     }
 
-    fn next(&mut self) -> Option<Packet> {
+    fn next(&mut self) -> Option<(Packet, Sent)> {
         let position = self.may_send()?;
         let mut stream = self.streams.remove(position)?;
         let packet = stream.packets.pop_front()?;
         let bytes = packet.bytes() as u64;
         stream.unread_bytes += bytes;
         self.unread_bytes += bytes;
-        if !stream.packets.is_empty() {
-            self.streams.push_back(stream);
+        let ticket = stream.ticket?;
+        if stream.packets.is_empty() {
+            return Some((packet, Sent::All(ticket)));
         }
-        Some(packet)
+        let sent = if is_background(stream.load, &self.origin) {
+            (stream.ticket, stream.may_go) = (None, false);
+            Sent::Portion(ticket, stream.stream)
+        } else {
+            Sent::OfRound
+        };
+        self.streams.push_back(stream);
+        Some((packet, sent))
     }
+}
+
+/// What a packet that leaves was.
+enum Sent {
+    /// The last one of its stream.
+    All(Ticket),
+    /// A portion of background bytes, of a stream that has more.
+    Portion(Ticket, StreamId),
+    /// A part of what the round needs.
+    OfRound,
 }
 
 #[cfg(test)]
@@ -326,9 +466,10 @@ mod tests {
     const RATE: u64 = 12_500;
 
     fn uplink(peers: usize) -> Uplink {
-        let mut uplink = Uplink::new(RATE);
+        let mut uplink = Uplink::new(RATE, Nanos::from_millis(1_000));
         for peer in 0..peers {
-            uplink.connect(peer, true);
+            let origin = PeerOrigin::Validator(Address([u8::try_from(peer).expect("few"); 20]));
+            uplink.connect(peer, origin, true);
         }
         uplink
     }
@@ -361,7 +502,13 @@ mod tests {
     fn who_sends_to_all_pays_for_all_and_peers_have_turns() {
         let mut uplink = uplink(9);
         for peer in 0..9 {
-            uplink.value(peer, StreamId(peer as u64), packets(peer as u64, 4, 131_072), u64::MAX);
+            uplink.value(
+                Nanos::ZERO,
+                peer,
+                StreamId(peer as u64),
+                packets(peer as u64, 4, 131_072),
+                u64::MAX,
+            );
         }
         let (end, to) = drain(&mut uplink);
         assert_eq!(to.len(), 36);
@@ -376,8 +523,8 @@ mod tests {
     #[test]
     fn answers_go_behind_values_on_one_connection_and_messages_before_both() {
         let mut uplink = uplink(1);
-        uplink.stream(0, StreamId(1), packets(1, 2, 100_000), Priority::Answer);
-        uplink.stream(0, StreamId(2), packets(2, 2, 100_000), Priority::Value);
+        uplink.stream(Nanos::ZERO, 0, StreamId(1), packets(1, 2, 100_000), Load::Repair);
+        uplink.stream(Nanos::ZERO, 0, StreamId(2), packets(2, 2, 100_000), Load::Value);
         let mut places = Vec::new();
         let mut now = Nanos::ZERO;
         while let Some(departure) = uplink.next(now) {
@@ -393,7 +540,7 @@ mod tests {
                 let message = uplink.next_message(Nanos::ZERO).expect("it may go");
                 assert!(message.at < now, "it does not wait for a frame");
                 assert!(message.at > transfer(300, RATE), "but for a burst");
-                now = uplink.busy_until().expect("more waits");
+                now = uplink.busy_until(now).expect("more waits");
             }
         }
         let [values, answers] = [2, 1].map(|stream| Place::Value(StreamId(stream)));
@@ -401,10 +548,48 @@ mod tests {
     }
 
     #[test]
+    fn packages_wait_while_a_value_is_under_way_to_another_peer() {
+        let mut uplink = uplink(2);
+        for package in 10..14 {
+            uplink.stream(
+                Nanos::ZERO,
+                0,
+                StreamId(package),
+                packets(package, 64, 131_072),
+                Load::Package,
+            );
+        }
+        let (mut now, mut to) = (Nanos::ZERO, Vec::new());
+        // Long enough to know the line.
+        let before = 150;
+        for turn in 0..before + 30 {
+            if turn == before {
+                uplink.value(now, 1, StreamId(2), packets(2, 20, 131_072), u64::MAX);
+            }
+            let departure = loop {
+                match uplink.next(now) {
+                    Some(departure) => break departure,
+                    None => now = uplink.busy_until(now).expect("more waits"),
+                }
+            };
+            now = departure.at;
+            to.push(departure.to);
+            if let Place::Value(stream) = departure.packet.place {
+                uplink.read(departure.to, Some(stream), 131_072);
+            }
+        }
+        let last = to.iter().rposition(|peer| *peer == 1).expect("it was sent");
+        assert_eq!(to.iter().filter(|peer| **peer == 1).count(), 20, "all of it");
+        let between = to[before..last].iter().filter(|peer| **peer == 0).count();
+        // What was in hand, and its floor.
+        assert!(between <= 8, "{between} packets of packages leave meanwhile");
+    }
+
+    #[test]
     fn nobody_sends_more_than_the_window_of_who_does_not_read() {
         let mut uplink = uplink(1);
         let frames = 2 * STREAM_WINDOW_BYTES as usize / 131_072;
-        uplink.value(0, StreamId(1), packets(1, frames, 131_072), u64::MAX);
+        uplink.value(Nanos::ZERO, 0, StreamId(1), packets(1, frames, 131_072), u64::MAX);
         let (_, to) = drain(&mut uplink);
         assert_eq!(to.len(), frames / 2);
         uplink.read(0, Some(StreamId(1)), 3 * 131_072);

@@ -30,7 +30,7 @@ use ultramarine_core::{Core, Stop};
 use ultramarine_kzg_pipeline::foreman::Policy;
 use ultramarine_net::message::ValueWant;
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_net::{Budgets, PeerOrigin};
+use ultramarine_net::{AnswerPatience, Budgets, Guest, PeerOrigin, Roster, Statuses};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::network::{Fault, OfferId};
@@ -80,6 +80,7 @@ pub(crate) struct Sync {
     pub want: ValueWant,
     /// If not, whatever comes is offered as a package without blobs.
     pub wants_blobs: bool,
+    pub patience: AnswerPatience,
 }
 
 /// Full nodes that are to have a value once validators have it.
@@ -134,6 +135,16 @@ pub struct Node {
     pub(crate) reads_from: BTreeMap<usize, Nanos>,
     /// What its peers may make it spend.
     pub(crate) budgets: Budgets,
+    /// Bytes that have come from each peer.
+    pub(crate) came_bytes: BTreeMap<usize, u64>,
+    /// Gives places to peers.
+    pub(crate) roster: Roster,
+    /// Peers that have a place.
+    pub(crate) guests: BTreeMap<usize, Guest>,
+    /// Statuses of peers that its core hears later.
+    pub(crate) statuses: Statuses,
+    /// When the next of these is due.
+    pub(crate) statuses_due: Option<Nanos>,
     /// Values that full nodes wait for.
     pub(crate) later: Vec<Later>,
     /// Streams to full nodes that asked for nothing.
@@ -177,6 +188,11 @@ impl Node {
 /// Something a script may wait for.
 #[derive(Clone, Debug)]
 pub enum WorldNotice {
+    /// A core hears a status.
+    Status {
+        node: usize,
+        peer: usize,
+    },
     /// A core said something.
     Core {
         node: usize,
@@ -327,10 +343,15 @@ impl World {
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),
                     sees: BTreeMap::new(),
-                    uplink: Uplink::new(config.rates(node).out),
+                    uplink: Uplink::new(config.rates(node).out, config.chain.limits().propose_timeout()),
                     line_in_free_at: Nanos::ZERO,
                     reads_from: BTreeMap::new(),
                     budgets: Budgets::default(),
+                    came_bytes: BTreeMap::new(),
+                    roster: Roster::new(config.places),
+                    guests: BTreeMap::new(),
+                    statuses: Statuses::default(),
+                    statuses_due: None,
                     later: Vec::new(),
                     to_full_nodes: Vec::new(),
                     stands_until: Nanos::ZERO,

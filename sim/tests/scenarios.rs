@@ -96,6 +96,21 @@ fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
 }
 
 #[test]
+fn strangers_that_hold_all_places_keep_nobody_out() {
+    runs_clean("all-places-taken", 0..4);
+}
+
+#[test]
+fn packages_without_end_leave_the_round_its_time() {
+    runs_clean("package-pullers", 0..4);
+}
+
+#[test]
+fn statuses_without_end_cost_a_core_little() {
+    runs_clean("status-flood", 0..4);
+}
+
+#[test]
 fn peers_that_never_answer_hold_up_nobody_for_long() {
     runs_clean("mute-servers", 0..4);
 }

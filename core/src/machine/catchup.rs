@@ -179,7 +179,7 @@ impl Core {
         self.reputation.answered(self.now, peer, asked.asked_at);
         self.reputation.served(self.now, peer);
         let patience = self.reputation.patience_for(&peer, bytes);
-        self.sync.answered(self.now, height, &peer, patience);
+        self.sync.answered(self.now, height, &peer, bytes, patience);
     }
 
     /// A certified height is stored. Whoever was bringing it has brought it.

@@ -2,7 +2,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{Address, CommitCertificate, Height, Nanos, PeerId, Round, ValueId, fixtures};
 
-use super::{HeldOfHeight, Stretch, Sync, TIPS_AT_ONCE};
+use super::{HeldOfHeight, SLOWEST_BYTES_PER_MS, Stretch, Sync, TIPS_AT_ONCE};
 use crate::peers::Peers;
 use crate::reputation::Reputation;
 
@@ -156,6 +156,25 @@ fn a_request_whose_time_is_up_is_given_up() {
     assert!(rig.sync.expire(Nanos(due.0 - 1)).is_empty());
     assert_eq!(rig.sync.expire(due)[0].peer, first);
     assert!(!rig.sync.is_asked(Height(5)));
+}
+
+#[test]
+fn heights_that_share_a_slow_line_have_time_for_all_of_them() {
+    let mut rig = Rig::new(&[12]);
+    let asks = rig.plan_proven(T, 5, 12, |_| HeldOfHeight::Nothing);
+    assert_eq!(asks.len(), 8);
+    let timeout = Limits { blobs_per_block: 6 }.sync_timeout();
+    // One after the other is late, the last when all could have come.
+    for turn in 1..8 {
+        assert_eq!(rig.sync.expire(Nanos(T.0 + turn * timeout.0)).len(), 1);
+    }
+    let (peer, last) = (asks[7].0, asks[7].1);
+    let began = Nanos(T.0 + 7 * timeout.0 + 1);
+    rig.sync.answered(began, last, &peer, 800_000, Nanos(1));
+    // It comes at a megabit a second.
+    let comes = began + Nanos::from_millis(800_000 / SLOWEST_BYTES_PER_MS);
+    assert!(rig.sync.expire(comes).is_empty());
+    assert_eq!(rig.sync.expire(comes + timeout).len(), 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::bounds;
 use crate::connection::{Parting, Side, live, meet};
 use crate::hub::Hub;
 use crate::peers::doors::{Knock, Visit};
+use crate::peers::identity;
 use crate::peers::origin::Site;
 use crate::wire::hello::Goodbye;
 
@@ -128,7 +129,9 @@ pub(crate) async fn accept(hub: Rc<Hub>, endpoint: quinn::Endpoint) {
                 let met = meet(&hub, connection, Side::Accepted { site }, deadline).await;
                 visit.introduced(hub.now(), true);
                 match met {
-                    Ok(met) => live(hub.clone(), met).await,
+                    Ok(met) => {
+                        live(hub.clone(), met).await;
+                    }
                     Err(why) if why.is_for_operators() && hub.says_refusal() => {
                         tracing::warn!(%address, "refused: {why}")
                     }
@@ -158,17 +161,23 @@ pub(crate) async fn keep(hub: Rc<Hub>, endpoint: quinn::Endpoint, config: PeerCo
         let started = hub.now();
         let failure = match dial(&hub, &endpoint, &config.address, turn).await {
             Ok(connection) => {
-                known = known.or_else(|| crate::peers::identity::peer_of(&connection));
+                let answered = identity::peer_of(&connection);
+                if let (None, Some(answered)) = (config.peer, answered) {
+                    hub.list(&config.address, answered);
+                }
+                known = known.or(answered);
                 let deadline = Instant::now() + bounds::HANDSHAKE;
                 let side = Side::Dialed { wanted: config.peer };
                 match meet(&hub, connection, side, deadline).await {
                     Ok(met) => {
-                        live(hub.clone(), met).await;
+                        let theirs = live(hub.clone(), met).await;
                         if hub.now().since(started).as_duration() >= GOOD {
                             backoff.reset();
                             complaint = None;
                         }
-                        None
+                        theirs
+                            .filter(|why| why.is_refusal())
+                            .map(|why| DialError::Parted(Parting::Theirs(why)))
                     }
                     // Our own key answered. We saw that ourselves, so we never dial this address again.
                     Err(Parting::Ours(Goodbye::Myself)) => {

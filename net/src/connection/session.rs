@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::{Address, PeerId};
+use ultramarine_types::{Address, Nanos, PeerId};
 
+use crate::backlog::Lane;
 use crate::bounds;
 use crate::connection::bulk::Bulk;
 use crate::connection::queue::{MessageName, Queue};
@@ -22,6 +23,12 @@ pub(crate) struct Session {
     pub peer: PeerId,
     /// The validator that attests the peer; `None` for a full node.
     pub validator: Option<Address>,
+    /// Whether our operator configured it.
+    pub is_listed: Cell<bool>,
+    /// When the peer said who it is.
+    pub since: Nanos,
+    /// Whether it has given us what we asked for.
+    pub has_served: Cell<bool>,
     pub connection: quinn::Connection,
     /// Whether we dialed it.
     pub dialed: bool,
@@ -45,6 +52,8 @@ pub(crate) struct Session {
 pub(crate) struct SessionParts {
     pub peer: PeerId,
     pub validator: Option<Address>,
+    pub is_listed: bool,
+    pub since: Nanos,
     pub connection: quinn::Connection,
     pub dialed: bool,
     pub instance: u64,
@@ -59,6 +68,8 @@ impl Session {
         let SessionParts {
             peer,
             validator,
+            is_listed,
+            since,
             connection,
             dialed,
             instance,
@@ -75,6 +86,9 @@ impl Session {
         Self {
             peer,
             validator,
+            is_listed: Cell::new(is_listed),
+            since,
+            has_served: Cell::new(false),
             dialed,
             instance,
             version,
@@ -140,15 +154,37 @@ impl Session {
         }
     }
 
+    /// Whether nobody but its site stands behind the peer.
+    pub fn is_stranger(&self) -> bool {
+        self.validator.is_none() && !self.is_listed.get()
+    }
+
+    /// What the peer says goes before what strangers say, if it is none.
+    pub fn lane(&self) -> Lane {
+        if self.is_stranger() {
+            Lane::Strangers
+        } else {
+            Lane::First
+        }
+    }
+
     /// Names who stands behind the peer.
     pub fn origin(&self) -> PeerOrigin {
-        self.validator
-            .map_or(PeerOrigin::Site(self.site), PeerOrigin::Validator)
+        match (self.validator, self.is_listed.get()) {
+            (Some(validator), _) => PeerOrigin::Validator(validator),
+            (None, true) => PeerOrigin::Listed(self.peer),
+            (None, false) => PeerOrigin::Site(self.site),
+        }
     }
 
     /// Ends the connection with a reason the peer can read.
     pub fn close(&self, reason: Goodbye) {
         close(&self.connection, reason);
+    }
+
+    /// UDP bytes that have come from the peer.
+    pub fn received_bytes(&self) -> u64 {
+        self.connection.stats().udp_rx.bytes
     }
 
     /// Adds the bytes that went over the wire since the last count.

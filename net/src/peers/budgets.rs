@@ -4,9 +4,11 @@
 //! Keys cost nothing, so a peer's origin pays:
 //!
 //! - All nodes of a validator share the validator's purse.
-//! - A full node has a purse of its own, and pays from its site's as well. A site may spend as much as a few full
-//!   nodes, because that many may live behind one address. The full node pays first, so that its debt is not its
+//! - A full node that is configured has a purse of its own.
+//! - A stranger, which is any other full node, has a purse of its own, and pays from its site's as well. A site may spend as much as a few full
+//!   strangers, because that many may live behind one address. The stranger pays first, so that its debt is not its
 //!   neighbours'.
+//! - All strangers together have a purse, from which each pays last. Sites cost little, and a core's time is one.
 //!
 //! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are in debt.
 
@@ -18,8 +20,8 @@ use crate::bounds;
 use crate::peers::origin::PeerOrigin;
 use crate::peers::pace::Bucket;
 
-/// Full nodes of one site that may spend all they have at one time.
-const FULL_NODES_PER_SITE: u64 = 4;
+/// Strangers of one site that may spend all they have at one time.
+const STRANGERS_PER_SITE: u64 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spender {
@@ -31,8 +33,9 @@ pub struct Spender {
 impl Spender {
     /// Those who pay, in this order: each pays once the one before can afford it.
     pub fn payers(self) -> impl Iterator<Item = Payer> {
-        let itself = matches!(self.origin, PeerOrigin::Site(_)).then_some(Payer::FullNode(self.peer));
-        itself.into_iter().chain([Payer::Origin(self.origin)])
+        let itself = matches!(self.origin, PeerOrigin::Site(_)).then_some(Payer::Stranger(self.peer));
+        let all = itself.map(|_| Payer::Strangers);
+        itself.into_iter().chain([Payer::Origin(self.origin)]).chain(all)
     }
 }
 
@@ -58,9 +61,10 @@ impl Spend {
 /// The owner of a purse.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Payer {
-    FullNode(PeerId),
-    /// All nodes of a validator, or all full nodes of a site.
+    Stranger(PeerId),
+    /// All nodes of a validator, a configured full node, or all strangers of a site.
     Origin(PeerOrigin),
+    Strangers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +78,13 @@ impl Purse {
     fn of(payer: Payer, now: Nanos) -> Self {
         let (many, serving) = match payer {
             Payer::Origin(PeerOrigin::Validator(_)) => (1, bounds::SERVE_VALIDATOR_BYTES_PER_SECOND),
-            Payer::FullNode(_) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
-            Payer::Origin(PeerOrigin::Site(_)) => (FULL_NODES_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Stranger(_) | Payer::Origin(PeerOrigin::Listed(_)) => (1, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            Payer::Origin(PeerOrigin::Site(_)) => (STRANGERS_PER_SITE, bounds::SERVE_FULL_NODE_BYTES_PER_SECOND),
+            // What all of them are sent is bounded where it is sent.
+            Payer::Strangers => (
+                bounds::STRANGERS_TOGETHER,
+                bounds::OTHER_PLACES as u64 * bounds::SERVE_FULL_NODE_BYTES_PER_SECOND,
+            ),
         };
         let bucket = |rate: u64, burst: u64| Bucket::new(many * rate, many * burst, now);
         Self {
@@ -225,13 +234,39 @@ mod tests {
         let all: u64 = (0..100)
             .map(|key| streams_at_once(&mut budgets, spender(key, false)))
             .sum();
-        assert!(all <= FULL_NODES_PER_SITE * bounds::STREAMS_BURST, "{all}");
+        assert!(all <= STRANGERS_PER_SITE * bounds::STREAMS_BURST, "{all}");
         let validator = spender(1000, true);
         assert_eq!(
             streams_at_once(&mut budgets, validator),
             bounds::STREAMS_BURST,
             "its neighbours cost it nothing"
         );
+    }
+
+    #[test]
+    fn strangers_of_many_sites_are_no_new_budget_for_the_core() {
+        let mut budgets = Budgets::default();
+        let at = |site: u8, key: u64| Spender {
+            peer: peer(key),
+            origin: PeerOrigin::Site(Site::of(IpAddr::from([10, 0, site, 1]))),
+        };
+        let all: u64 = (0..100)
+            .map(|site| streams_at_once(&mut budgets, at(site, u64::from(site))))
+            .sum();
+        assert!(all <= bounds::STRANGERS_TOGETHER * bounds::STREAMS_BURST, "{all}");
+    }
+
+    #[test]
+    fn what_a_configured_full_node_has_its_neighbours_cannot_spend() {
+        let mut budgets = Budgets::default();
+        for key in 0..100 {
+            streams_at_once(&mut budgets, spender(key, false));
+        }
+        let listed = Spender {
+            peer: peer(200),
+            origin: PeerOrigin::Listed(peer(200)),
+        };
+        assert_eq!(streams_at_once(&mut budgets, listed), bounds::STREAMS_BURST);
     }
 
     #[test]

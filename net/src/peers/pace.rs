@@ -50,6 +50,30 @@ impl Bucket {
         self.level_at(now) < 0
     }
 
+    /// Whole tokens that it holds.
+    pub fn left(&self, now: Nanos) -> u64 {
+        u64::try_from(self.level_at(now) / SCALE).unwrap_or(0)
+    }
+
+    /// When it holds a whole token.
+    pub fn ready_at(&self, now: Nanos) -> Nanos {
+        let missing = SCALE - self.level_at(now);
+        let wait = missing.max(0) / i128::from(self.rate_per_second.max(1));
+        let wait = u64::try_from(wait).unwrap_or(u64::MAX);
+        if missing > 0 {
+            Nanos(now.0.saturating_add(wait).saturating_add(1))
+        } else {
+            now
+        }
+    }
+
+    /// It fills at another rate from now on. What it holds and owes stays.
+    pub fn set_rate(&mut self, now: Nanos, rate_per_second: u64, burst: u64) {
+        self.level = self.level_at(now).min(i128::from(burst) * SCALE);
+        self.at = self.at.max(now);
+        (self.rate_per_second, self.burst) = (rate_per_second, burst);
+    }
+
     /// When tokens were last taken.
     pub const fn used(&self) -> Nanos {
         self.at
@@ -80,6 +104,22 @@ mod tests {
                 taken += count;
             }
         }
+    }
+
+    #[test]
+    fn it_says_when_it_holds_a_token_and_may_fill_at_another_rate() {
+        let mut bucket = Bucket::new(1_000, 10, Nanos::ZERO);
+        assert_eq!(
+            (bucket.left(Nanos::ZERO), bucket.ready_at(Nanos::ZERO)),
+            (10, Nanos::ZERO)
+        );
+        bucket.take(Nanos::ZERO, 15);
+        assert_eq!(bucket.left(Nanos::ZERO), 0);
+        let ready = bucket.ready_at(Nanos::ZERO);
+        assert!(bucket.left(ready) == 1 && bucket.left(Nanos(ready.0 - 10)) == 0);
+        bucket.set_rate(Nanos::ZERO, 10, 10);
+        assert_eq!(bucket.left(ready), 0, "what it owes stays");
+        assert_eq!(bucket.left(Nanos::from_millis(1_000)), 5);
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl<K: Ord + Copy> Scores<K> {
         self.scores.get(peer).is_some_and(|score| score.banned_until > now)
     }
 
+    /// What a peer's faults weigh now.
+    pub fn points(&self, now: Nanos, peer: &K) -> u64 {
+        self.scores.get(peer).map_or(0, |score| score.points_at(now))
+    }
+
     fn forget_the_best(&mut self, now: Nanos) {
         let best = self
             .scores

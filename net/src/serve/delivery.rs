@@ -9,10 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::connection::session::Session;
+use crate::hub::Hub;
 use crate::patience::{self, TimedOut};
+use crate::serve::queue::Rank;
 
 /// QUIC's error code for a stream that we reset: the peer took too long, or something newer went first.
 const GIVEN_UP: quinn::VarInt = quinn::VarInt::from_u32(2);
+
+/// On a fast line a portion leaves as soon as QUIC's own task has run.
+const QUICK_LOOKS: u32 = 4;
+/// How often we look whether a portion has left, after that.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
@@ -64,13 +72,64 @@ impl Outgoing {
     /// Writes all pieces, ends the stream and waits until the peer has acknowledged all. A piece is dropped once it is
     /// sent.
     pub async fn deliver(mut self, mut pieces: Vec<Bytes>, deadlines: Deadlines) -> Result<(), Undelivered> {
-        let mut rest = pieces.as_mut_slice();
+        self.write(&mut pieces, deadlines).await?;
+        drop(pieces);
+        self.finish(deadlines).await
+    }
+
+    /// The same in portions, each when it has its turn over all connections. The time until then is none of the peer's.
+    pub async fn deliver_in_turn(
+        mut self,
+        hub: &Hub,
+        session: &Session,
+        pieces: Vec<Bytes>,
+        mut deadlines: Deadlines,
+    ) -> Result<(), Undelivered> {
+        let origin = session.origin();
+        let mut pieces = pieces.into_iter().peekable();
+        while pieces.peek().is_some() {
+            let mut portion = portion(&mut pieces, Rank::of(&origin).portion_bytes());
+            let bytes = portion.iter().map(Bytes::len).sum::<usize>() as u64;
+            let asked = Instant::now();
+            let turn = tokio::select! {
+                biased;
+                // It may want no more meanwhile.
+                _ = self.send.stopped() => return Err(Undelivered::Gone),
+                turn = hub.serving.turn(hub.now(), origin, bytes) => turn,
+            };
+            deadlines.until += asked.elapsed();
+            let before = session.connection.stats().udp_tx.bytes;
+            self.write(&mut portion, deadlines).await?;
+            drop(portion);
+            // QUIC has it. It has left when as much has gone to this peer.
+            let left = async {
+                let mut looks = 0;
+                while session.connection.stats().udp_tx.bytes < before + bytes {
+                    looks += 1;
+                    if looks <= QUICK_LOOKS {
+                        tokio::task::yield_now().await;
+                    } else {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            };
+            in_time(deadlines, left).await?;
+            drop(turn);
+        }
+        self.finish(deadlines).await
+    }
+
+    async fn write(&mut self, pieces: &mut [Bytes], deadlines: Deadlines) -> Result<(), Undelivered> {
+        let mut rest = pieces;
         while !rest.is_empty() {
             let written = in_time(deadlines, self.send.write_chunks(rest)).await?;
             let taken = written.map_err(|_| Undelivered::Gone)?.chunks;
             rest = std::mem::take(&mut rest).get_mut(taken..).unwrap_or_default();
         }
-        drop(pieces);
+        Ok(())
+    }
+
+    async fn finish(mut self, deadlines: Deadlines) -> Result<(), Undelivered> {
         let _ = self.send.finish();
         // Megabytes may be on their way, and we do not see them arrive: from here on only the deadline for all counts.
         let left = deadlines.until.saturating_duration_since(Instant::now());
@@ -84,6 +143,22 @@ impl Outgoing {
         self.delivered = true;
         Ok(())
     }
+}
+
+/// Takes as many bytes from the front, or what is there.
+fn portion(pieces: &mut std::iter::Peekable<std::vec::IntoIter<Bytes>>, bytes_max: usize) -> Vec<Bytes> {
+    let (mut portion, mut room) = (Vec::new(), bytes_max);
+    while room > 0
+        && let Some(piece) = pieces.peek_mut()
+    {
+        let taken = piece.split_to(piece.len().min(room));
+        room -= taken.len();
+        portion.push(taken);
+        if piece.is_empty() {
+            pieces.next();
+        }
+    }
+    portion
 }
 
 impl Drop for Outgoing {
@@ -152,6 +227,21 @@ mod tests {
             let reading = async { read(theirs.accept_uni().await.expect("a stream")).await };
             tokio::join!(deliver, reading).0
         })
+    }
+
+    #[test]
+    fn portions_are_cut_at_their_size_and_nothing_is_lost() {
+        let all = Bytes::from((0..100).collect::<Vec<u8>>());
+        let mut pieces = vec![all.slice(..7), all.slice(7..7), all.slice(7..60), all.slice(60..)];
+        pieces.push(Bytes::new());
+        let mut pieces = pieces.into_iter().peekable();
+        let mut found = Vec::new();
+        while pieces.peek().is_some() {
+            let portion = portion(&mut pieces, 16).concat();
+            assert!(portion.len() <= 16);
+            found.extend(portion);
+        }
+        assert_eq!(found, all);
     }
 
     #[test]

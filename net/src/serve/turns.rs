@@ -1,7 +1,8 @@
 //! This file knows whose answer is read from the source next.
 //!
 //! - One validator, by however many sessions, has at most half of all validators' turns of a class.
-//! - One full node has at most half of all full nodes' turns, even if it comes back by another session.
+//! - One full node has at most half of all full nodes' turns, even if it comes back by another session. Those that are
+//!   configured have turns apart from strangers.
 //! - Validators and full nodes have separate turns, so that full nodes cannot keep a validator from repairing a value.
 //! - Validators' repairs and packages have separate turns, so that heights to catch up with cannot do so either.
 //!
@@ -22,6 +23,7 @@ use crate::serve::answers::AnswerClass;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Validator(Address),
+    Listed(PeerId),
     FullNode(PeerId),
 }
 
@@ -30,7 +32,7 @@ impl Owner {
     const fn turns(self) -> usize {
         match self {
             Self::Validator(_) => bounds::SERVING_PER_VALIDATOR_MAX,
-            Self::FullNode(_) => bounds::SERVING_PER_FULL_NODE_MAX,
+            Self::Listed(_) | Self::FullNode(_) => bounds::SERVING_PER_FULL_NODE_MAX,
         }
     }
 }
@@ -40,6 +42,7 @@ impl Owner {
 pub(crate) struct SourceTurns {
     repairs: Semaphore,
     packages: Semaphore,
+    listed: Semaphore,
     full_nodes: Semaphore,
     /// The own turns of those that have a turn or wait for one.
     own: RefCell<BTreeMap<(Owner, AnswerClass), Weak<Semaphore>>>,
@@ -50,6 +53,7 @@ impl SourceTurns {
         Self {
             repairs: Semaphore::const_new(bounds::SERVING_VALIDATORS_MAX),
             packages: Semaphore::const_new(bounds::SERVING_VALIDATORS_MAX),
+            listed: Semaphore::const_new(bounds::SERVING_FULL_NODES_MAX),
             full_nodes: Semaphore::const_new(bounds::SERVING_FULL_NODES_MAX),
             own: RefCell::new(BTreeMap::new()),
         }
@@ -84,20 +88,29 @@ impl SourceTurns {
                 "a turn of a validator is one of its own"
             );
         }
-        let of = |owner, _| matches!(owner, Owner::FullNode(_));
-        assert!(
-            bounds::SERVING_FULL_NODES_MAX - self.full_nodes.available_permits() <= taken(&of),
-            "a turn of a full node is one of its own"
-        );
+        for (is_listed, all) in [(true, &self.listed), (false, &self.full_nodes)] {
+            let of = |owner, _| match owner {
+                Owner::Validator(_) => false,
+                Owner::Listed(_) => is_listed,
+                Owner::FullNode(_) => !is_listed,
+            };
+            assert!(
+                bounds::SERVING_FULL_NODES_MAX - all.available_permits() <= taken(&of),
+                "a turn of a full node is one of its own"
+            );
+        }
     }
 
     /// Does `work` for a peer when it is the peer's turn; `None` if the node goes down.
     pub async fn during<T>(&self, session: &Session, class: AnswerClass, work: impl Future<Output = T>) -> Option<T> {
-        let owner = session
-            .validator
-            .map_or(Owner::FullNode(session.peer), Owner::Validator);
+        let owner = match (session.validator, session.is_listed.get()) {
+            (Some(validator), _) => Owner::Validator(validator),
+            (None, true) => Owner::Listed(session.peer),
+            (None, false) => Owner::FullNode(session.peer),
+        };
         let all = match (owner, class) {
             (Owner::FullNode(_), _) => &self.full_nodes,
+            (Owner::Listed(_), _) => &self.listed,
             (Owner::Validator(_), AnswerClass::Repair) => &self.repairs,
             (Owner::Validator(_), AnswerClass::Package) => &self.packages,
         };

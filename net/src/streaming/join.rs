@@ -121,8 +121,11 @@ impl Stream {
         // While it waits for us, it is not behind.
         let now = self.paused.unwrap_or(now);
         let paced_ms = now.since(self.since + bounds::LAG_GRACE).0 / 1_000_000;
-        let brought = self.chunks_seen.count() * PAYLOAD_CHUNK_BYTES + self.blobs_seen.count() * BLOB_BYTES;
-        (paced_ms * bytes_per_ms).saturating_sub(brought as u64)
+        (paced_ms * bytes_per_ms).saturating_sub(self.brought_bytes())
+    }
+
+    fn brought_bytes(&self) -> u64 {
+        (self.chunks_seen.count() * PAYLOAD_CHUNK_BYTES + self.blobs_seen.count() * BLOB_BYTES) as u64
     }
 
     /// Whether it was asked for parts that it has not brought, and that nobody else has brought.

@@ -84,7 +84,9 @@ numbered! {
         #[error("there is a connection already")]
         Duplicate = 6,
         /// No room for another peer of this class.
-        #[error("no room for another peer")]
+        #[error(
+            "no room for another full node: its operator keeps a place for each that stands in network.peers there"
+        )]
         Full = 7,
         /// The peer broke the protocol.
         #[error("the peer broke the protocol")]
@@ -104,6 +106,21 @@ numbered! {
         /// [`crate::wire::lapse::Lapse`].
         #[error("the validator's attestation of the node key has expired")]
         Expired = 14,
+        /// A full node that is not configured came to a node that takes only those that are.
+        #[error(
+            "it takes only full nodes that it lists: ask its operator to add this one's PEER_ID to network.peers \
+             there, or connect to another node"
+        )]
+        Unlisted = 15,
+        /// A full node came to a node that takes none.
+        #[error("it takes no full nodes (network.full_nodes = \"none\"): connect to another node")]
+        NoFullNodes = 16,
+        /// All places are taken, and another peer has a better claim to this one.
+        #[error(
+            "its places for full nodes are full, and another has a better claim to this one: ask its operator to add \
+             this node's PEER_ID to network.peers there, or connect to other nodes as well"
+        )]
+        GaveWay = 17,
     }
 }
 
@@ -211,6 +228,14 @@ impl Goodbye {
     /// The reason that the code of a close frame names.
     pub fn of_code(code: u64) -> Option<Self> {
         Self::of(u32::try_from(code).ok()?)
+    }
+
+    /// Whether the other end would say the same to this node again.
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Full | Self::Crowded | Self::Unlisted | Self::NoFullNodes | Self::GaveWay
+        )
     }
 }
 

@@ -10,10 +10,10 @@ use ultramarine_net::frame::{FrameKind, Header};
 use ultramarine_net::hello::Goodbye;
 use ultramarine_net::message;
 use ultramarine_net::streaming::split::split;
-use ultramarine_types::Assembly;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients};
 use ultramarine_types::storage::Tag;
+use ultramarine_types::{Assembly, Height, fixtures};
 
 use crate::fixture::{same_bytes, value, vote};
 use crate::node::{Node, Setup, attestation_of, identity};
@@ -86,6 +86,71 @@ fn a_new_connection_is_no_new_budget() {
     drain_until(&mut node, messages);
     // Two that were being read when the connections changed.
     assert!(started.elapsed() >= least_time(messages - 2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_stranger_with_2000_statuses_a_second_costs_the_core_a_few() {
+    let mut node = Node::start(Setup::new(1));
+    let mut rogue = Rogue::meet_in(&node, Guise::full_node(9));
+    let peer = identity(9).peer();
+    node.expect_peer(peer);
+    let mut control = rogue.take_control();
+    let mut tip = 0;
+    rogue.runtime.spawn(async move {
+        loop {
+            tip += 1;
+            let frame = message::status_frame(&fixtures::status(Height(tip)));
+            if control.write_all(&frame).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    });
+    let began = Instant::now();
+    let (mut heard, mut newest) = (0, Height(0));
+    while began.elapsed() < Duration::from_secs(3) {
+        match node.poll() {
+            Some(NetEvent::Status { status, .. }) => (heard, newest) = (heard + 1, status.tip),
+            Some(_) => {}
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    let sent = node.counter(RECEIVED, IN);
+    assert!(sent > 1_000, "it sends {sent} in three seconds");
+    let seconds = began.elapsed().as_secs() + 1;
+    let most = seconds * bounds::STATUSES_PER_SECOND + bounds::STATUSES_BURST;
+    assert!(heard <= most, "the core hears {heard} of {sent}");
+    assert!(newest.0 > sent / 2, "of {sent} it hears {newest} as the newest");
+    node.expect_count("ultramarine_net_statuses_merged_total", &[], sent / 2);
+}
+
+#[test]
+fn a_vote_of_a_validator_goes_before_what_strangers_say() {
+    let mut node = Node::start(Setup::new(1));
+    let mut validator = Rogue::meet(&node, 3);
+    node.expect_peer(identity(3).peer());
+    let mut strangers: Vec<Rogue> = (0..4)
+        .map(|index| Rogue::meet_in(&node, Guise::full_node(20 + index)))
+        .collect();
+    node.expect_peers((20..24).map(|secret| identity(secret).peer()));
+    for stranger in &mut strangers {
+        let control = stranger.take_control();
+        flood(stranger, control);
+    }
+    // The core stands still until strangers have as much room as they may have.
+    node.expect_count(RECEIVED, IN, bounds::EVENTS_WAITING_MAX as u64);
+    validator.say(&message::message_frame(&vote(7)));
+    std::thread::sleep(Duration::from_millis(500));
+    let own = identity(3).peer();
+    let mut before = 0;
+    node.expect("vote", |event| match event {
+        NetEvent::Message { peer, .. } if peer == own => Some(()),
+        _ => {
+            before += 1;
+            None
+        }
+    });
+    assert!(before <= 32, "{before} inputs of strangers go before it");
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod join;
 mod laws;
 mod loopback;
 mod node;
+mod places;
+mod pullers;
 mod reading;
 mod restored;
 mod rig;

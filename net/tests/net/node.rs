@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ed25519_dalek::SigningKey;
-use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::bounds::{SERVING_BYTES_PER_SECOND, WIRE_VERSIONS};
 use ultramarine_net::versions::WireVersions;
-use ultramarine_net::{Attestation, Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
+use ultramarine_net::{Attestation, Attester, FullNodes, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
 use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
@@ -32,6 +32,8 @@ pub struct Setup {
     pub blobs_per_block: u32,
     pub listen: SocketAddr,
     pub peers: Vec<PeerConfig>,
+    pub full_nodes: FullNodes,
+    pub serving_bytes_per_second: u64,
     pub io: IoMode,
     /// The clock by which it is attested, in Unix seconds; `None`: the system's.
     pub wall: Option<Arc<std::sync::atomic::AtomicU64>>,
@@ -52,6 +54,8 @@ impl Setup {
             blobs_per_block: 6,
             listen,
             peers: Vec::new(),
+            full_nodes: FullNodes::Any,
+            serving_bytes_per_second: SERVING_BYTES_PER_SECOND,
             io: IoMode::Auto,
             wall: None,
             lanes_hold: Arc::default(),
@@ -147,6 +151,8 @@ impl Node {
                 None => attester(setup.secret),
             }),
             peers: setup.peers,
+            full_nodes: setup.full_nodes,
+            serving_bytes_per_second: setup.serving_bytes_per_second,
             chain: Chain {
                 identity: setup.chain,
                 params: params(setup.blobs_per_block),

@@ -1,11 +1,12 @@
 //! A peer that speaks QUIC and TLS correctly, and then says what it likes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use ultramarine_net::bounds::WIRE_VERSIONS;
 use ultramarine_net::hello::{Goodbye, Hello, Plans};
-use ultramarine_net::{Attestation, endpoint};
+use ultramarine_net::{Attestation, Identity, endpoint};
 
 use ultramarine_types::{Hash, fixtures};
 
@@ -65,6 +66,81 @@ pub fn endpoint_at(from: IpAddr, secret: u8) -> quinn::Endpoint {
     endpoint::open(socket, &identity(secret)).expect("an endpoint")
 }
 
+/// Connects to a node and says hello.
+async fn introduce(
+    endpoint: &quinn::Endpoint,
+    to: SocketAddr,
+    guise: Guise,
+) -> (quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let connection = endpoint.connect(to, "x").expect("dials").await.expect("connects");
+    let (mut control, receive) = connection.open_bi().await.expect("a stream");
+    let hello = Hello {
+        versions: WIRE_VERSIONS,
+        chain: fixtures::CHAIN,
+        plans: Plans {
+            upgrades: Hash::ZERO,
+            fork_schedule: Hash::ZERO,
+        },
+        instance: guise.instance,
+        attestation: guise.attestation,
+    };
+    control.write_chunk(hello.frame()).await.expect("written");
+    (connection, control, receive)
+}
+
+/// Many full nodes that one thread serves. Each is connected as long as this lives.
+pub struct Crowd {
+    pub runtime: Runtime,
+    pub connections: Vec<quinn::Connection>,
+    _endpoints: Vec<quinn::Endpoint>,
+    _streams: Vec<(quinn::SendStream, quinn::RecvStream)>,
+}
+
+impl Crowd {
+    /// Full nodes with these keys, each at an address.
+    pub fn meet(node: &Node, nodes: impl IntoIterator<Item = (u16, IpAddr)>) -> Self {
+        let runtime = runtime();
+        let mut crowd = (Vec::new(), Vec::new(), Vec::new());
+        runtime.block_on(async {
+            for (key, from) in nodes {
+                let socket = endpoint::bind(SocketAddr::new(from, 0)).expect("a port");
+                let endpoint = endpoint::open(socket, &stranger(key)).expect("an endpoint");
+                let (connection, send, receive) = introduce(&endpoint, node.address, Guise::full_node(0)).await;
+                crowd.0.push(connection);
+                crowd.1.push(endpoint);
+                crowd.2.push((send, receive));
+            }
+        });
+        let (connections, endpoints, streams) = crowd;
+        Self {
+            runtime,
+            connections,
+            _endpoints: endpoints,
+            _streams: streams,
+        }
+    }
+
+    /// Waits until so many are connected and no more.
+    pub fn expect_connected(&self, count: usize) {
+        let connected = || {
+            let open = self.connections.iter().filter(|it| it.close_reason().is_none());
+            open.count()
+        };
+        let patience = Instant::now() + PATIENCE;
+        while connected() != count {
+            assert!(Instant::now() < patience, "{} are connected", connected());
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The identity of a full node that is nobody's.
+pub fn stranger(key: u16) -> Identity {
+    let mut secret = [77; 32];
+    secret[..2].copy_from_slice(&key.to_le_bytes());
+    Identity::from_secret(&secret)
+}
+
 impl Rogue {
     pub fn meet(node: &Node, secret: u8) -> Self {
         Self::meet_in(node, Guise::validator(secret))
@@ -75,26 +151,7 @@ impl Rogue {
         let runtime = runtime();
         let inside = runtime.enter();
         let endpoint = endpoint_at(guise.from, guise.secret);
-        let (connection, control, receive) = runtime.block_on(async {
-            let connection = endpoint
-                .connect(node.address, "x")
-                .expect("dials")
-                .await
-                .expect("connects");
-            let (mut control, receive) = connection.open_bi().await.expect("a stream");
-            let hello = Hello {
-                versions: WIRE_VERSIONS,
-                chain: fixtures::CHAIN,
-                plans: Plans {
-                    upgrades: Hash::ZERO,
-                    fork_schedule: Hash::ZERO,
-                },
-                instance: guise.instance,
-                attestation: guise.attestation,
-            };
-            control.write_chunk(hello.frame()).await.expect("written");
-            (connection, control, receive)
-        });
+        let (connection, control, receive) = runtime.block_on(introduce(&endpoint, node.address, guise));
         drop(inside);
         Self {
             runtime,

@@ -66,7 +66,7 @@ fn an_unknown_key_names_file_line_choices_and_the_nearest_key() {
     let text = complaint("[node]\nname = \"a\"\n\n[network]\n# a comment\nlissten = \"0.0.0.0:1\"\n");
     assert_eq!(
         text,
-        "config.toml:6: unknown key `lissten` in [network]; expected one of listen, peers. Did you mean `listen`?"
+        "config.toml:6: unknown key `lissten` in [network]; expected one of listen, peers, full_nodes, serving_mib_s. Did you mean `listen`?"
     );
 }
 
@@ -121,6 +121,37 @@ fn a_value_out_of_range_or_unreadable_names_its_line() {
     );
     assert!(
         lines[1].starts_with("config.toml:2: `requests_max` in [http] is 0; expected a whole number from 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn which_full_nodes_are_let_in_is_one_of_three_words() {
+    let rule = |text: &str| from_file(text).map(|(config, _)| config.network.full_nodes);
+    assert_eq!(rule("").expect("the default"), FullNodes::Any);
+    for (word, expected) in [
+        ("any", FullNodes::Any),
+        ("listed", FullNodes::Listed),
+        ("none", FullNodes::None),
+    ] {
+        let text = format!("[network]\nfull_nodes = \"{word}\"\n");
+        assert_eq!(rule(&text).expect("a rule"), expected);
+    }
+    let text = complaint("[network]\nfull_nodes = \"some\"\n");
+    assert_eq!(
+        text,
+        "config.toml:2: `full_nodes` in [network] is \"some\"; expected \"any\", \"listed\" or \"none\""
+    );
+}
+
+#[test]
+fn the_default_for_serving_is_the_networks_own() {
+    let (config, _) = from_file("").expect("the default");
+    let default = ultramarine_net::bounds::SERVING_BYTES_PER_SECOND;
+    assert_eq!(config.network.serving_bytes_per_second, default);
+    let text = complaint("[network]\nserving_mib_s = 0\n");
+    assert!(
+        text.contains("`serving_mib_s` in [network] is 0; expected a whole number from 1"),
         "{text}"
     );
 }

@@ -121,6 +121,8 @@ pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpS
         identity,
         attester,
         peers,
+        full_nodes: config.network.full_nodes,
+        serving_bytes_per_second: config.network.serving_bytes_per_second,
         chain: genesis.chain.clone(),
         validators: Arc::clone(&genesis.validators),
         versions: ultramarine_net::bounds::WIRE_VERSIONS,

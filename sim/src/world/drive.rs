@@ -98,6 +98,12 @@ impl World {
                     self.answer(node, peer, stream, &request);
                 }
             }
+            Event::Statuses { node, life } => {
+                if self.lives(node, life) {
+                    self.nodes[node].statuses_due = None;
+                    self.tell_statuses(node);
+                }
+            }
             Event::FullNodes { node, life } => {
                 if self.lives(node, life) {
                     self.stream_to_full_nodes(node);

@@ -67,6 +67,11 @@ pub(crate) enum Event {
         stream: StreamId,
         request: Box<PeerRequest>,
     },
+    /// A node's core may hear a status that it was too soon for.
+    Statuses {
+        node: usize,
+        life: u32,
+    },
     /// Full nodes wait no longer for validators to have a value.
     FullNodes {
         node: usize,
@@ -193,6 +198,7 @@ impl Event {
             | Self::Read { node, .. }
             | Self::Stopped { node, .. }
             | Self::Answer { node, .. }
+            | Self::Statuses { node, .. }
             | Self::FullNodes { node, .. } => Some(*node),
             Self::Connect { .. }
             | Self::Idle { .. }

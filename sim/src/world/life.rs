@@ -7,7 +7,7 @@ use ultramarine_core::{Core, CoreConfig};
 use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_net::{Attestation, Budgets, PeerOrigin, Site};
+use ultramarine_net::{Attestation, Budgets, Guest, Roster, Site, Statuses};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::network::{NetEvent, SyncEnd};
 use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox, PeerId};
@@ -86,10 +86,16 @@ impl World {
         node.syncs.clear();
         node.offers.clear();
         node.sees.clear();
-        node.uplink = Uplink::new(self.config.rates(index).out);
+        let round_wait = self.config.chain.limits().propose_timeout();
+        node.uplink = Uplink::new(self.config.rates(index).out, round_wait);
         node.line_in_free_at = Nanos::ZERO;
         node.reads_from.clear();
         node.budgets = Budgets::default();
+        node.roster = Roster::new(self.config.places);
+        node.guests.clear();
+        node.came_bytes.clear();
+        node.statuses = Statuses::default();
+        node.statuses_due = None;
         node.later.clear();
         node.to_full_nodes.clear();
         node.stands_until = Nanos::ZERO;
@@ -191,15 +197,22 @@ impl World {
         let [Ok(at_a), Ok(at_b)] = [(a, b), (b, a)].map(|(node, peer)| self.meet(node, peer)) else {
             return self.dial(a, b, 200, 800);
         };
+        let [Some(b_at_a), Some(a_at_b)] =
+            [(a, b, at_a), (b, a, at_b)].map(|(node, peer, validator)| self.place(node, peer, validator))
+        else {
+            return self.dial(a, b, 200, 800);
+        };
         self.network.connect(a, b);
-        self.nodes[a].uplink.connect(b, at_b.is_some());
-        self.nodes[b].uplink.connect(a, at_a.is_some());
+        self.nodes[a].guests.insert(b, b_at_a);
+        self.nodes[b].guests.insert(a, a_at_b);
+        let (behind_b, behind_a) = (b_at_a.origin(), a_at_b.origin());
+        self.nodes[a].uplink.connect(b, behind_b, at_b.is_some());
+        self.nodes[b].uplink.connect(a, behind_a, at_a.is_some());
         self.trace.line(self.now, format_args!("{a} = {b} connected"));
-        for (node, peer, validator) in [(a, b, at_a), (b, a, at_b)] {
+        for (node, peer, validator, origin) in [(a, b, at_a, behind_b), (b, a, at_b, behind_a)] {
             if !self.nodes[node].is_running() {
                 continue;
             }
-            let origin = validator.map_or(PeerOrigin::Site(self.site_of(peer)), PeerOrigin::Validator);
             self.nodes[node].sees.insert(peer, origin);
             self.nodes[node].reads_from.remove(&peer);
             let event = NetEvent::PeerUp {
@@ -208,6 +221,36 @@ impl World {
             };
             self.feed(node, Input::Net(event));
         }
+    }
+
+    /// A place for a peer, unless there is none. Somebody else may have to give way.
+    fn place(&mut self, node: usize, peer: usize, validator: Option<Address>) -> Option<Guest> {
+        let newcomer = Guest {
+            peer: self.nodes[peer].peer,
+            validator,
+            is_listed: self.config.listed.contains(&peer),
+            site: self.site_of(peer),
+            since: self.now,
+            points: 0,
+            has_served: false,
+        };
+        let others = self.nodes[node].guests.iter().filter(|(other, _)| **other != peer);
+        let others: Vec<Guest> = others.map(|(_, guest)| *guest).collect();
+        let placed = self.nodes[node].roster.place(self.now, others.into_iter(), &newcomer);
+        let gone = match placed {
+            Ok(gone) => gone.and_then(|gone| self.peer_index(&gone)),
+            Err(why) => {
+                self.trace
+                    .line(self.now, format_args!("{node} sends {peer} away: {why}"));
+                self.count("no-place");
+                return None;
+            }
+        };
+        if let Some(gone) = gone {
+            self.count("gave-way");
+            self.reset(node, gone);
+        }
+        Some(newcomer)
     }
 
     /// What a node makes of a peer's first words: the validator that vouches for the peer, if any.
@@ -283,6 +326,9 @@ impl World {
     }
 
     pub(crate) fn peer_lost(&mut self, index: usize, peer: usize) {
+        let name = self.nodes[peer].peer;
+        self.nodes[index].statuses.forget(&name);
+        self.nodes[index].guests.remove(&peer);
         if self.nodes[index].sees.remove(&peer).is_none() {
             return;
         }

@@ -10,10 +10,11 @@ mod serve;
 use std::sync::Arc;
 
 use ultramarine_core::io::Input;
+use ultramarine_net::PeerOrigin;
 use ultramarine_net::message::{PartsRequest, ValueRequest};
 use ultramarine_net::reply::PeerRequest;
 use ultramarine_net::streaming::Input as JoinInput;
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, SyncEnd};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferId, Status, SyncEnd};
 use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, Sync, World, WorldNotice};
@@ -123,6 +124,7 @@ impl World {
     /// A frame that has arrived at a running node is read.
     pub(super) fn receive(&mut self, from: usize, index: usize, frame: SimFrame, bytes: usize) {
         let peer = self.nodes[from].peer;
+        *self.nodes[index].came_bytes.entry(from).or_default() += bytes as u64;
         self.as_adversary(index, from, |adversary, means| adversary.incoming(means, from, &frame));
         if !matches!(
             frame,
@@ -141,7 +143,7 @@ impl World {
                 }
                 self.feed(index, Input::Net(NetEvent::Message { peer, message }));
             }
-            SimFrame::Status(status) => self.feed(index, Input::Net(NetEvent::Status { peer, status })),
+            SimFrame::Status(status) => self.hear_status(from, index, status),
             SimFrame::Hearing(hearing) => self.feed(index, Input::Net(NetEvent::Hearing { peer, hearing })),
             SimFrame::Begin { stream, init, answers } => self.begin(from, index, stream, init, answers),
             SimFrame::List { .. }
@@ -182,6 +184,44 @@ impl World {
         }
     }
 
+    /// A status has been read: its node's core hears it at once, or when its peer may be heard again.
+    fn hear_status(&mut self, from: usize, index: usize, status: Status) {
+        let peer = self.nodes[from].peer;
+        let node = &mut self.nodes[index];
+        let is_stranger = matches!(node.sees.get(&from), Some(PeerOrigin::Site(_)) | None);
+        let now = node.clock.local(self.now);
+        match node.statuses.hear(now, peer, is_stranger, status) {
+            Some(status) => self.tell_status(index, from, status),
+            None => self.tell_statuses(index),
+        }
+    }
+
+    fn tell_status(&mut self, index: usize, from: usize, status: Status) {
+        let (node, peer) = (index, self.nodes[from].peer);
+        self.notices.push(WorldNotice::Status { node, peer: from });
+        self.feed(index, Input::Net(NetEvent::Status { peer, status }));
+    }
+
+    /// Tells a core the statuses that it may hear now, and plans when it may hear the next.
+    pub(crate) fn tell_statuses(&mut self, index: usize) {
+        let now = self.nodes[index].clock.local(self.now);
+        while let Some((peer, status)) = self.nodes[index].statuses.next(now) {
+            let peer = self.peer_index(&peer);
+            if let Some(from) = peer.filter(|from| self.nodes[index].sees.contains_key(from)) {
+                self.tell_status(index, from, status);
+            }
+        }
+        let node = &mut self.nodes[index];
+        if let Some(due) = node.statuses.deadline()
+            && node.statuses_due.is_none_or(|planned| due < planned)
+        {
+            node.statuses_due = Some(due);
+            let life = node.life;
+            let wait = due.since(now).max(Nanos(1_000));
+            self.queue.plan(self.now + wait, Event::Statuses { node: index, life });
+        }
+    }
+
     /// A stream of another node broke or was refused.
     pub(crate) fn stream_gone(&mut self, index: usize, stream: StreamId) {
         if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
@@ -206,6 +246,17 @@ impl World {
     }
 
     pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId) {
+        let node = &mut self.nodes[index];
+        if let Some(sync) = node.syncs.get_mut(&stream)
+            && sync
+                .patience
+                .goes_on(node.came_bytes.get(&sync.peer).copied().unwrap_or(0))
+        {
+            let (at, life) = (self.now + self.config.chain.limits().sync_timeout(), node.life);
+            let node = index;
+            self.queue.plan(at, Event::SyncTimeout { node, life, stream });
+            return;
+        }
         if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {
             let peer = self.nodes[peer].peer;
             self.charge(index, &peer, Fault::Withheld);

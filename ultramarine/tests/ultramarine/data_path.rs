@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
 use ultramarine_kzg_pipeline::{BackEnd, LaneClientEnd, LaneOptions, Lanes, measure, verifier};
-use ultramarine_net::{Attester, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
+use ultramarine_net::{Attester, FullNodes, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
 use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
 };
@@ -84,6 +84,8 @@ impl Node {
             attester: Some(Attester::new(validator_key(id), chain.identity, identity.peer())),
             identity,
             peers,
+            full_nodes: FullNodes::Any,
+            serving_bytes_per_second: ultramarine_net::bounds::SERVING_BYTES_PER_SECOND,
             chain,
             validators: validators(),
             versions: ultramarine_net::bounds::WIRE_VERSIONS,

@@ -2,8 +2,8 @@
 //! wait for a verdict. So nothing that came is dropped for want of judgement, and the sender is made to wait by QUIC.
 
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::network::OfferId;
-use ultramarine_types::{Nanos, Outbox};
+use ultramarine_types::network::{OfferId, OfferKind};
+use ultramarine_types::{Nanos, Outbox, PeerId};
 
 use super::{Join, State, Stream};
 use crate::bounds;
@@ -69,8 +69,24 @@ impl Join {
             State::Requested => stream.since + bounds::REQUEST_WAIT,
             State::Asked { .. } | State::Waiting | State::Queued => stream.since + bounds::OFFER_WAIT,
             State::Active => {
-                (stream.progress + bounds::STREAM_STALL).min(stream.since + self.config.limits.sync_timeout())
+                // Packages that we asked one peer for share its line.
+                let shared = match stream.kind {
+                    OfferKind::Proposal => 1,
+                    OfferKind::Full | OfferKind::MetadataOnly => self.packages_of(stream.peer),
+                };
+                let stall = Nanos(bounds::STREAM_STALL.0 * shared);
+                // Whoever brings bytes at the pace of the slowest line is not late.
+                let brought = stream.brought_bytes() * shared / bounds::DRIBBLE_BYTES_PER_MS;
+                let whole = self.config.limits.sync_timeout() + Nanos::from_millis(brought);
+                (stream.progress + stall).min(stream.since + whole)
             }
         })
+    }
+
+    fn packages_of(&self, peer: PeerId) -> u64 {
+        let is_package = |stream: &&Stream| {
+            stream.peer == peer && stream.state == State::Active && stream.kind != OfferKind::Proposal
+        };
+        self.streams.values().filter(is_package).count().max(1) as u64
     }
 }

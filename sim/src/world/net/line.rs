@@ -31,8 +31,11 @@ impl World {
             self.depart(index, departure);
         }
         let node = &mut self.nodes[index];
-        if let Some(at) = node.uplink.busy_until()
-            && node.uplink.looks_at.is_none_or(|planned| planned < self.now)
+        if let Some(at) = node.uplink.busy_until(self.now)
+            && node
+                .uplink
+                .looks_at
+                .is_none_or(|planned| planned < self.now || at < planned)
         {
             node.uplink.looks_at = Some(at);
             let life = node.life;

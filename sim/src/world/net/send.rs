@@ -1,13 +1,13 @@
 //! This file knows how messages and requests of a node reach its line, and what an adversary makes of them.
 
-use ultramarine_net::MessageName;
 use ultramarine_net::message::ValueWant;
+use ultramarine_net::{AnswerPatience, MessageName};
 use ultramarine_types::network::{Recipients, SyncWant};
 use ultramarine_types::{ConsensusMessage, Height, ValueId, VoteKind};
 
 use crate::adversaries::{Adversary, Means};
 use crate::checks::CheckOutcome;
-use crate::uplink::{Departure, Priority};
+use crate::uplink::{Departure, Load};
 use crate::wire::{Packet, Place, SimFrame};
 use crate::world::{Event, Step, Sync, World, WorldNotice};
 
@@ -77,6 +77,7 @@ impl World {
     pub(super) fn sync(&mut self, index: usize, peer: ultramarine_types::PeerId, height: Height, want: SyncWant) {
         let Some(to) = self.peer_index(&peer) else { return };
         let stream = self.stream_id();
+        let wait = self.config.chain.limits().sync_timeout();
         let node = &mut self.nodes[index];
         let wants_blobs = want != SyncWant::Payload;
         let want = match want {
@@ -91,9 +92,9 @@ impl World {
             height,
             want: want.clone(),
             wants_blobs,
+            patience: AnswerPatience::new(wait, node.came_bytes.get(&to).copied().unwrap_or(0)),
         };
         node.syncs.insert(stream, sync);
-        let wait = self.config.chain.limits().sync_timeout();
         let life = self.nodes[index].life;
         self.queue.plan(
             self.now + wait,
@@ -147,7 +148,7 @@ impl World {
                 self.depart(from, Departure { to, packet, at });
             }
             (Place::Value(stream) | Place::Parts(stream) | Place::Reply(stream) | Place::Blob(stream), _) => {
-                uplink.stream(to, stream, vec![packet], Priority::Answer);
+                uplink.stream(self.now, to, stream, vec![packet], Load::Repair);
                 self.send_on(from);
             }
         }

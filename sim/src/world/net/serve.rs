@@ -3,12 +3,12 @@
 
 use ultramarine_net::bounds::{FULL_NODE_STREAMS_MAX, FULL_NODES_PER_VALUE_MAX, REQUEST_BYTES_MIN};
 use ultramarine_net::reply::{self, PeerRequest};
-use ultramarine_net::{Spend, Spender};
+use ultramarine_net::{AnswerClass, Spend, Spender};
 use ultramarine_types::network::{Fault, Recipients};
 use ultramarine_types::{Nanos, ValueKey};
 
 use crate::disk::Shelf;
-use crate::uplink::Priority;
+use crate::uplink::Load;
 use crate::wire::{Packet, SimFrame, StreamId, cut_answer, cut_stream};
 use crate::world::{Event, Later, World, WorldNotice};
 
@@ -102,7 +102,9 @@ impl World {
         let packets = self.spoiled(index, peer, packets);
         // A receiver reserves at most half of its room for one sender.
         let bytes_max = self.config.chain.limits().assembly_bytes() as u64 / 2;
-        let gone = self.nodes[index].uplink.value(peer, stream, packets, bytes_max);
+        let gone = self.nodes[index]
+            .uplink
+            .value(self.now, peer, stream, packets, bytes_max);
         for stream in gone {
             self.send(index, peer, SimFrame::Gone { stream });
         }
@@ -172,7 +174,12 @@ impl World {
                 }
                 let packets = cut_answer(stream, request, answer.pieces);
                 let packets = self.spoiled(index, peer, packets);
-                self.nodes[index].uplink.stream(peer, stream, packets, Priority::Answer);
+                let load = match request.class() {
+                    AnswerClass::Package => Load::Package,
+                    AnswerClass::Repair => Load::Repair,
+                };
+                let now = self.now;
+                self.nodes[index].uplink.stream(now, peer, stream, packets, load);
                 self.send_on(index);
             }
             Err(_) => {
