@@ -205,8 +205,8 @@ fn three_hostile_full_nodes_stop_no_chain_fill_no_memory_and_cost_nobody_honest(
     let (quiet_ms, beset_ms) = (p99_ms(&began, &quiet), p99_ms(&quiet, &beset));
     let _ = writeln!(
         std::io::stdout(),
-        "commit p99 quiet {quiet_ms:.0} ms; with three hostile full nodes {beset_ms:.0} ms; ratio {:.2}; peaks {peaks:?} \
-         kB; {most:?}; late rounds {late:?}; charges {charged:?}; deeds {deeds:?}; {HEIGHTS} heights in {} s",
+        "commit p99 quiet {quiet_ms:.0} ms; with three hostile full nodes {beset_ms:.0} ms; ratio {:.2}; peaks \
+         {peaks:?} kB; {most:?}; late rounds {late:?}; charges {charged:?}; deeds {deeds:?}; {HEIGHTS} heights in {} s",
         beset_ms / quiet_ms,
         attacked_at.elapsed().as_secs(),
     );
