@@ -87,10 +87,9 @@ impl Hearings {
 
     /// A peer brings a call that holds; answers whether it is to be passed on.
     pub fn bring(&mut self, now: Nanos, listener: Address, nonce: Nonce, peer: PeerId) -> bool {
-        let of_listener = self.passing.iter().filter(|((of, _), _)| *of == listener);
-        let known = of_listener
-            .map(|(_, passing)| passing)
-            .any(|passing| passing.nonce == nonce && now.since(passing.at) < REST);
+        let known = self
+            .of(listener)
+            .any(|(_, passing)| passing.nonce == nonce && now.since(passing.at) < REST);
         let passing = Passing {
             nonce,
             at: now,
@@ -103,11 +102,15 @@ impl Hearings {
     /// The peers that brought a call, to whom this answer has not gone back.
     pub fn back(&self, listener: &Address, nonce: &Nonce, by: &Address) -> Vec<PeerId> {
         let waits = |passing: &Passing| passing.nonce == *nonce && !passing.answered.contains(by);
-        let ways = self
-            .passing
-            .iter()
-            .filter(|((of, _), passing)| of == listener && waits(passing));
-        ways.map(|((_, peer), _)| *peer).collect()
+        let ways = self.of(*listener).filter(|(_, passing)| waits(passing));
+        ways.map(|(peer, _)| *peer).collect()
+    }
+
+    /// The ways that a listener's calls came, and nobody else's: where hundreds start together there are many.
+    fn of(&self, listener: Address) -> impl Iterator<Item = (&PeerId, &Passing)> {
+        let (first, last) = (PeerId([0; 32]), PeerId([0xff; 32]));
+        let ways = self.passing.range((listener, first)..=(listener, last));
+        ways.map(|((_, peer), passing)| (peer, passing))
     }
 
     /// An answer goes back to a peer.

@@ -241,7 +241,10 @@ impl Core {
         }
         Self {
             limits,
+            #[cfg(not(feature = "planted"))]
             durations: Durations::of(&config.chain.params),
+            #[cfg(feature = "planted")]
+            durations: crate::planted::keep_short(config.planted, Durations::of(&config.chain.params)),
             pace: Pace::default(),
             address,
             signer,
@@ -478,6 +481,10 @@ impl Core {
 
     /// Parks something at the gate, or lets it pass.
     fn park(&mut self, parked: Parked) {
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::GateOpen) && matches!(parked, Parked::Send(..)) {
+            return self.release(parked);
+        }
         if let Some(free) = self.gate.pass(self.lsn, parked) {
             self.release(free);
         }

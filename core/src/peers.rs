@@ -225,6 +225,10 @@ impl Peers {
         self.of_validators.iter().copied().collect()
     }
 
+    pub fn of_validators_len(&self) -> usize {
+        self.of_validators.len()
+    }
+
     /// The validators that would begin the chain's first height now, `ours` among them if it would.
     pub fn ready(&self, set: &ValidatorSet, ours: Option<&Address>) -> BTreeSet<Address> {
         let ready =

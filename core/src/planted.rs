@@ -5,6 +5,7 @@ use ultramarine_types::{ChainIdentity, ValueKey};
 
 use crate::admission::PROOFS_MISFIT;
 use crate::rules::BrokenRule;
+use crate::timers::Durations;
 use crate::values::{KnownValue, Values};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,32 @@ pub enum Planted {
     NoSecondPeer,
     /// Ask whoever claims to hold a value before the validator that built it.
     ClaimsFirst,
+    /// Throw away a block that was built too late for its round.
+    LateBuildsDropped,
+    /// Take a proposer that we are not connected to for one that is away.
+    UnlinkedAway,
+    /// Wait for our own client's next block after it built one that nobody would take.
+    SpoiltAwaited,
+    /// Propose a bundle whatever its number of proofs is.
+    AnyProofCount,
+    /// End the waits that passed while the process stood still before what came meanwhile is read.
+    PauseUnseen,
+    /// Take a deadline that passed while the process stood still for the peer's fault.
+    PauseCharged,
+    /// Forget what a peer has earned when its connection ends.
+    FailuresForgotten,
+    /// Sign in an empty directory without listening first.
+    WipedSigns,
+    /// Listen to the end of the time though everybody has answered.
+    AllListenedOut,
+    /// Let messages leave before their record is durable.
+    GateOpen,
+    /// Take a height without its blobs though it is within retention.
+    BlobsWaived,
+    /// Keep the other values of a height that is decided.
+    OthersKept,
+    /// Have every round wait as long as the first.
+    RoundsAlike,
 }
 
 impl Planted {
@@ -95,7 +122,21 @@ pub(crate) fn outdate(planted: Option<Planted>, mut recovered: Recovered) -> Rec
     recovered
 }
 
+/// What [`Planted::RoundsAlike`] leaves of the steps' waits.
+pub(crate) fn keep_short(planted: Option<Planted>, durations: Durations) -> Durations {
+    Durations {
+        grow: durations.grow && planted != Some(Planted::RoundsAlike),
+        ..durations
+    }
+}
+
 impl Values {
+    /// The values that [`Planted::OthersKept`] does not forget.
+    pub(crate) fn others(&self, decided: &ValueKey) -> Vec<(ValueKey, KnownValue)> {
+        let others = self.at(decided.height).filter(|(key, _)| *key != decided);
+        others.map(|(key, value)| (*key, value.clone())).collect()
+    }
+
     /// Some value that was built in the same round: [`Planted::BytesByRound`] takes it for the one asked for.
     pub(crate) fn mistaken(&self, planted: Option<Planted>, key: &ValueKey) -> Option<&KnownValue> {
         let round = |value: &KnownValue| value.init.as_ref().map(|init| init.metadata.origin_round);

@@ -453,7 +453,13 @@ impl Sync {
     /// Removes and returns the requests whose time is up.
     pub fn expire(&mut self, now: Nanos) -> Vec<Asked> {
         self.avoid.retain(|_, until| *until > now);
-        self.forgive_pause(now);
+        #[cfg(feature = "planted")]
+        let forgives = self.planted != Some(Planted::PauseCharged);
+        #[cfg(not(feature = "planted"))]
+        let forgives = true;
+        if forgives {
+            self.forgive_pause(now);
+        }
         let flights = self.flights.iter().flat_map(|(height, flights)| {
             let late = flights.iter().filter(|flight| flight.deadline <= now);
             late.map(|flight| (*height, flight.peer))

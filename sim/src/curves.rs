@@ -3,6 +3,9 @@
 //! The model beside it is that of a direct stream: the proposer sends its block to each of the others, one line for
 //! all, and the last byte has its way to go. Whoever is much slower than that pays for windows, for verifying and
 //! storing, for two steps of votes, or for rounds that were too short.
+//!
+//! Beside it stands the least time: bare blobs for a quorum alone, and the way of the last byte and of both votes. No
+//! network can be faster, so a shorter time is a fault of the simulator.
 
 use ultramarine_core::io::Event;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -57,6 +60,22 @@ impl Cell {
         Nanos(bytes * 1_000_000 / self.bytes_per_ms()) + Nanos::from_millis(self.latency_ms)
     }
 
+    /// The validators that a decision needs.
+    const fn quorum(&self) -> usize {
+        self.validators * 2 / 3 + 1
+    }
+
+    /// Before this, no quorum has the block: the bare blobs for each of it but the proposer, and the way of the last.
+    pub fn least_whole(&self) -> Nanos {
+        let bytes = self.blobs as u64 * BLOB_BYTES as u64 * (self.quorum() as u64 - 1);
+        Nanos(bytes * 1_000_000 / self.bytes_per_ms()) + Nanos::from_millis(self.latency_ms)
+    }
+
+    /// Before this, no quorum has decided: prevotes and precommits have their ways as well.
+    pub fn least(&self) -> Nanos {
+        self.least_whole() + Nanos::from_millis(2 * self.latency_ms)
+    }
+
     fn config(&self, seed: u64) -> RunConfig {
         let mut config = RunConfig {
             validators: self.validators,
@@ -76,9 +95,9 @@ impl Cell {
         config
     }
 
-    /// Decides one block, and stops the clock; gives up after `limit` of simulated time.
+    /// Decides one block, and stops the clock; gives up after `limit` of simulated time, or at once if no network could
+    /// decide within it.
     pub fn measure(self, seed: u64, limit: Nanos) -> Measured {
-        let mut world = World::new(self.config(seed));
         let mut measured = Measured {
             cell: self,
             model: self.model(),
@@ -87,8 +106,12 @@ impl Cell {
             round: 0,
             events: 0,
         };
+        if self.least() > limit {
+            return measured;
+        }
+        let mut world = World::new(self.config(seed));
         let (mut began, mut whole, mut decided) = (None, 0, 0);
-        let quorum = self.validators * 2 / 3 + 1;
+        let quorum = self.quorum();
         world.run(world.now + FIRST, |world| world.lowest_head() >= HEIGHT.prev());
         for node in &mut world.nodes {
             node.el.set_blobs((self.blobs, self.blobs));
@@ -130,19 +153,21 @@ impl Cell {
 
 impl Measured {
     /// The head of a table of lines.
-    pub const HEAD: &str = "validators  blobs   Mbit/s  ms one way   model s   whole s  decided s  round      events";
+    pub const HEAD: &str =
+        "validators  blobs   Mbit/s  ms one way   model s   whole s   least s  decided s  round      events";
 
     /// One line of a table.
     pub fn line(&self) -> String {
         let seconds = |span: Option<Nanos>| span.map_or("-".to_owned(), |span| format!("{:.3}", span.0 as f64 / 1e9));
         format!(
-            "{:>10} {:>6} {:>8} {:>11} {:>9} {:>9} {:>10} {:>6} {:>11}",
+            "{:>10} {:>6} {:>8} {:>11} {:>9} {:>9} {:>9} {:>10} {:>6} {:>11}",
             self.cell.validators,
             self.cell.blobs,
             self.cell.megabits_per_second,
             self.cell.latency_ms,
             seconds(Some(self.model)),
             seconds(self.whole),
+            seconds(Some(self.cell.least())),
             seconds(self.decided),
             self.decided.map_or("-".to_owned(), |_| self.round.to_string()),
             self.events
@@ -153,6 +178,37 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_network_is_faster_than_its_lines() {
+        for (validators, megabits_per_second, latency_ms) in [(4, 100, 50), (4, 10_000, 5), (10, 1_000, 5)] {
+            for blobs in [6, 96] {
+                let cell = Cell {
+                    validators,
+                    blobs,
+                    megabits_per_second,
+                    latency_ms,
+                };
+                let measured = cell.measure(1, Nanos::from_millis(60_000));
+                let (whole, decided) = (measured.whole.expect("whole"), measured.decided.expect("decided"));
+                assert!(whole >= cell.least_whole(), "{cell:?}: whole after {whole:?}");
+                assert!(decided >= cell.least(), "{cell:?}: decided after {decided:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_network_can_do_is_not_tried() {
+        let cell = Cell {
+            validators: 100,
+            blobs: 1024,
+            megabits_per_second: 100,
+            latency_ms: 5,
+        };
+        assert_eq!(cell.least().0 / 1_000_000_000, 708);
+        let measured = cell.measure(1, Nanos::from_millis(600_000));
+        assert_eq!((measured.decided, measured.events), (None, 0));
+    }
 
     #[test]
     fn a_proposer_pays_for_every_copy_and_the_way() {

@@ -31,7 +31,7 @@ mod strangers;
 mod thousands_of_rounds;
 mod wiped;
 
-use ultramarine_types::{Height, Nanos};
+use ultramarine_types::{Height, Nanos, Round};
 
 use crate::RunConfig;
 use crate::run::{self, RunReport};
@@ -73,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     slow_client::BUILDS,
     slow_client::AWAY,
     slow_links::SCENARIO,
+    slow_links::MESSAGES,
     status_flood::SCENARIO,
     package_pullers::SCENARIO,
     all_places_taken::SCENARIO,
@@ -95,6 +96,8 @@ pub const ALL: &[Scenario] = &[
     far::RESTART,
     far::WIPED,
     pause::SCENARIO,
+    pause::SHORT,
+    pause::BEHIND,
     long_height::SCENARIO,
 ];
 
@@ -118,6 +121,15 @@ pub fn report_of(scenario: Scenario, config: RunConfig) -> RunReport {
     }
     run::recover(&mut world, target);
     run::report(world)
+}
+
+/// The first round of a height whose proposer runs.
+fn first_running(world: &World, height: Height) -> Round {
+    let runs = |round: &Round| {
+        let proposer = world.node_of(world.validators.proposer(height, *round));
+        proposer.is_some_and(|node| world.nodes[node].is_running())
+    };
+    (0..).map(Round).find(runs).unwrap_or_default()
 }
 
 /// Waits in simulated time, and says what was waited for when it does not come.

@@ -149,7 +149,8 @@ pub struct Node {
     pub(crate) later: Vec<Later>,
     /// Streams to full nodes that asked for nothing.
     pub(crate) to_full_nodes: Vec<(usize, StreamId)>,
-    /// Until when its process stands still.
+    /// From when and until when its process stands still.
+    pub(crate) stands_from: Nanos,
     pub(crate) stands_until: Nanos,
     /// Messages to it in events up to this number were verified with an earlier one.
     pub(crate) verified_through: u64,
@@ -354,6 +355,7 @@ impl World {
                     statuses_due: None,
                     later: Vec::new(),
                     to_full_nodes: Vec::new(),
+                    stands_from: Nanos::ZERO,
                     stands_until: Nanos::ZERO,
                     verified_through: 0,
                     fuse: None,

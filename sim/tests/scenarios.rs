@@ -181,6 +181,11 @@ fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
 }
 
 #[test]
+fn messages_that_need_several_timeouts_are_waited_for_in_some_round() {
+    runs_clean("slow-messages", 0..4);
+}
+
+#[test]
 fn what_rots_of_decided_heights_comes_back_from_peers() {
     runs_clean("rot", 0..8);
 }
@@ -235,6 +240,16 @@ fn a_network_that_starts_together_decides_its_first_height_in_round_zero() {
 #[test]
 fn a_process_that_stood_still_takes_part_again_and_nobody_stops() {
     runs_clean("pause", 0..4);
+}
+
+#[test]
+fn a_needed_validator_that_stands_still_for_two_seconds_costs_no_round() {
+    runs_clean("short-pauses", 0..4);
+}
+
+#[test]
+fn a_node_that_stood_still_while_peers_answered_charges_nobody() {
+    runs_clean("pause-while-behind", 0..4);
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl Core {
         if let Some(silence) = self.silence(self.current()) {
             self.tell_signing(false, Some(silence));
         }
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::WipedSigns) && matches!(plan, FirstHeight::Listen) {
+            self.listening_until = None;
+            self.hearings.end();
+            return self.await_next(self.now);
+        }
         match plan {
             FirstHeight::Listen if self.signer.is_some() => self.phase = Phase::Listening,
             // A full node signs nothing, so it has nothing to listen for.

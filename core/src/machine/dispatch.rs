@@ -62,7 +62,13 @@ impl Machine for Core {
             return;
         }
         self.now = self.now.max(now);
-        self.timers.put_off(self.now);
+        #[cfg(feature = "planted")]
+        let is_seen = !self.config.plants(crate::Planted::PauseUnseen);
+        #[cfg(not(feature = "planted"))]
+        let is_seen = true;
+        if is_seen {
+            self.timers.put_off(self.now);
+        }
         while let Some(timeout) = self.timers.fire(self.now) {
             self.contest.inputs.push_back(Told::TimeoutElapsed(timeout));
             self.settle();

@@ -43,7 +43,16 @@ impl Core {
             height,
             id: certificate.value_id,
         };
+        #[cfg(feature = "planted")]
+        let kept = match self.config.plants(crate::Planted::OthersKept) {
+            true => self.values.others(&key),
+            false => Vec::new(),
+        };
         let value = self.values.commit(&key);
+        #[cfg(feature = "planted")]
+        for (key, value) in kept {
+            *self.values.entry(key) = value;
+        }
         self.note_need(&over, &init, value.as_ref());
         let body = value.and_then(|value| value.body);
         let blob_bytes = match blobs {

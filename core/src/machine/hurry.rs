@@ -93,6 +93,10 @@ impl Core {
             .filter(|(_, peer)| peer.validator.as_ref() == Some(validator))
             .peekable();
         if known.peek().is_none() {
+            #[cfg(feature = "planted")]
+            if self.config.plants(crate::Planted::UnlinkedAway) {
+                return false;
+            }
             return self.is_linked(validator);
         }
         known.any(|(_, peer)| {

@@ -259,6 +259,10 @@ impl Core {
     /// Forgets a peer whose last connection is gone.
     pub(super) fn lose(&mut self, peer: PeerId) {
         self.peers.down(&peer);
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::FailuresForgotten) {
+            self.reputation = crate::reputation::Reputation::default();
+        }
         self.trusted_tip = None;
         self.note_links();
         self.hearings.lose(&peer);

@@ -167,6 +167,8 @@ impl Core {
         self.note_signers(&certificate);
         self.sync.certify(certificate);
         let lacks_blobs = kind == OfferKind::MetadataOnly && init.metadata.blobs_count > 0;
+        #[cfg(feature = "planted")]
+        let lacks_blobs = lacks_blobs && !self.config.plants(crate::Planted::BlobsWaived);
         if lacks_blobs && !self.sync.may_lack_blobs(key.height) {
             // The package is not provably wrong: the peer's retention may have ended early. But we need the blobs.
             return Err(Refusal::Height);
@@ -232,6 +234,8 @@ impl Core {
         }
         self.note_stored();
         let lacking = blobs != Blobs::Held && init.metadata.blobs_count > 0;
+        #[cfg(feature = "planted")]
+        let lacking = lacking && !self.config.plants(crate::Planted::BlobsWaived);
         if lacking && !(self.sync.certifies(key.height, &key.id) && self.sync.may_lack_blobs(key.height)) {
             // A value counts without its blobs only if a certificate vouches for it and it is past retention.
             return;

@@ -197,6 +197,10 @@ impl Core {
             return;
         }
         if self.host.round() != Some(round) || !self.execution.is_ready() && result.is_ok() {
+            #[cfg(feature = "planted")]
+            if self.config.plants(crate::Planted::LateBuildsDropped) {
+                return;
+            }
             if let Ok(built) = result
                 && built.header.parent_hash == self.head.block.hash
             {
@@ -250,10 +254,19 @@ impl Core {
                 None => Ok(()),
             }
         });
+        #[cfg(feature = "planted")]
+        let kept = kept.or_else(|broken| match self.config.plants(crate::Planted::AnyProofCount) {
+            true => Ok(()),
+            false => Err(broken),
+        });
         if let Err(broken) = kept {
             // All validators would refuse this block of our own client.
             if self.note_unbuilt(&broken) {
                 tracing::error!(%key, broken, "the block our execution client built cannot be proposed");
+            }
+            #[cfg(feature = "planted")]
+            if self.config.plants(crate::Planted::SpoiltAwaited) {
+                return self.proposer.retry(self.now + RETRY);
             }
             self.proposer.spoil(height, round);
             return self.proposer.retry(self.now + RETRY);

@@ -16,6 +16,8 @@ pub enum JoinBug {
     PartBeforeDigest,
     /// Take any bytes for a blob of a value that is restored.
     RestoredUnchecked,
+    /// Pass over a blob while another sender's bytes for its place wait for their verdict.
+    FirstComeKept,
 }
 
 impl Pending {

@@ -2,9 +2,9 @@
 //! are decided as if all were.
 
 use ultramarine_core::io::Event as CoreEvent;
-use ultramarine_types::{Height, Nanos, Round};
+use ultramarine_types::{Height, Nanos};
 
-use super::{Scenario, wait};
+use super::{Scenario, first_running, wait};
 use crate::RunConfig;
 use crate::world::{World, WorldNotice};
 
@@ -54,13 +54,7 @@ fn decide(world: &mut World, nodes: &[usize], from: Height, heights: u64, betwee
                 continue;
             };
             let (height, round) = (certificate.height, certificate.round);
-            let runs = |round: &u32| {
-                let proposer = world.validators.proposer(height, Round(*round));
-                world
-                    .node_of(proposer)
-                    .is_some_and(|node| world.nodes[node].is_running())
-            };
-            let first = (0..).find(runs).unwrap_or_default();
+            let first = first_running(world, height).0;
             let (known, since) = last.unwrap_or((height, world.now));
             if height > known || last.is_none() {
                 last = Some((height, world.now));
@@ -196,6 +190,12 @@ fn wiped(world: &mut World) -> Result<(), String> {
     world.crash(0);
     world.nodes[0].disk.wipe();
     world.checks.agreement.wiped(0);
+    if world.config.seed % 2 == 1 {
+        // Longer than it would wait for others before it began, if it did not listen first.
+        let neighbours = [1, nodes - 1];
+        let cut = neighbours.into_iter().flat_map(|other| [(0, other), (other, 0)]);
+        world.cut(cut.collect(), Nanos::from_millis(20_000));
+    }
     world.restart(0);
     let tip = world.checks.agreement.tip();
     wait(world, 90, "it takes part again", |world| {

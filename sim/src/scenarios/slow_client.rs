@@ -31,8 +31,11 @@ pub const BUILDS: Scenario = Scenario {
 
 pub const AWAY: Scenario = Scenario {
     name: "clients-away",
-    claim: "clients that were all away for five minutes are back, and the chain goes on within ten seconds",
-    config,
+    claim: "clients that were all away for an hour are back, and the chain goes on within ten seconds",
+    config: |seed| RunConfig {
+        events_max: 60_000_000,
+        ..config(seed)
+    },
     script: away,
 };
 
@@ -96,7 +99,7 @@ fn builds(world: &mut World) -> Result<(), String> {
 
 fn away(world: &mut World) -> Result<(), String> {
     wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
-    let back = world.now + Nanos::from_millis(300_000);
+    let back = world.now + Nanos::from_millis(3_600_000);
     for node in &mut world.nodes {
         node.el.set_mood(Mood::Syncing, back);
     }

@@ -1,7 +1,8 @@
-//! Blocks that need several propose timeouts on their links: what arrived late is proposed again, not sent anew.
+//! Blocks that need several propose timeouts on their links: what arrived late is proposed again, not sent anew. And
+//! messages that need several: rounds grow until they are long enough.
 
-use ultramarine_types::Height;
 use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
@@ -32,6 +33,34 @@ pub const SCENARIO: Scenario = Scenario {
     },
     script,
 };
+
+/// How long a message is under way.
+const MESSAGE_MS: u64 = 3_000;
+
+pub const MESSAGES: Scenario = Scenario {
+    name: "slow-messages",
+    claim: "where a message needs several propose timeouts, a round comes that is long enough",
+    config: |seed| RunConfig {
+        target: 3,
+        weather: Weather {
+            latency: Nanos::from_millis(MESSAGE_MS),
+            is_steady: true,
+            ..Weather::CALM
+        },
+        ..RunConfig::quiet(seed)
+    },
+    script: slow_messages,
+};
+
+fn slow_messages(world: &mut World) -> Result<(), String> {
+    for height in 1..=2 {
+        // Eight rounds of three messages each, and waits that grow from one second to three.
+        wait(world, 120, "a height is decided", |world| {
+            world.lowest_head() >= Height(height)
+        })?;
+    }
+    Ok(())
+}
 
 fn script(world: &mut World) -> Result<(), String> {
     let mut took = Vec::new();

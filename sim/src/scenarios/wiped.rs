@@ -32,7 +32,8 @@ fn script(world: &mut World) -> Result<(), String> {
             .filter(|other| *other != victim)
             .flat_map(|other| [(victim, other), (other, victim)])
             .collect();
-        world.cut(cut, Nanos::from_millis(6000));
+        // Longer than it would wait for others before it began, if it did not listen first.
+        world.cut(cut, Nanos::from_millis(20_000));
     }
     world.restart(victim);
     let tip = world.checks.agreement.tip();

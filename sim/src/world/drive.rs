@@ -168,9 +168,14 @@ impl World {
                     self.lane_done(node, *done);
                 }
             }
-            Event::SyncTimeout { node, life, stream } => {
+            Event::SyncTimeout {
+                node,
+                life,
+                stream,
+                due,
+            } => {
                 if self.lives(node, life) {
-                    self.sync_timeout(node, stream);
+                    self.sync_timeout(node, stream, due);
                 }
             }
             Event::Connect { a, b } => self.connect(a, b),

@@ -137,6 +137,7 @@ pub(crate) enum Event {
         node: usize,
         life: u32,
         stream: StreamId,
+        due: Nanos,
     },
     /// Two nodes try to connect.
     Connect {

@@ -319,8 +319,11 @@ impl World {
 
     pub(crate) fn idle(&mut self, a: usize, b: usize, epoch: u64) {
         let cut = self.network.is_blocked(a, b) || self.network.is_blocked(b, a);
-        let stands = [a, b].iter().any(|node| self.now < self.nodes[*node].stands_until);
-        if (cut || stands) && self.network.epoch(a, b) == Some(epoch) {
+        // It may have gone on meanwhile, and stand still anew.
+        let idle = Nanos(bounds::IDLE.as_nanos() as u64);
+        let stands = |node: &Node| self.now < node.stands_until && self.now >= node.stands_from + idle;
+        let is_dead = cut || stands(&self.nodes[a]) || stands(&self.nodes[b]);
+        if is_dead && self.network.epoch(a, b) == Some(epoch) {
             self.reset(a, b);
         }
     }
@@ -387,7 +390,7 @@ impl World {
             format_args!("{index} stands still for {} ms", span.0 / 1_000_000),
         );
         let until = self.now + span;
-        self.nodes[index].stands_until = until;
+        (self.nodes[index].stands_from, self.nodes[index].stands_until) = (self.now, until);
         self.queue.plan(until, Event::GoOn { node: index });
         // A peer that hears nothing for so long takes the connection for dead.
         let idle = Nanos(bounds::IDLE.as_nanos() as u64);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ultramarine_core::io::Input;
 use ultramarine_net::PeerOrigin;
+use ultramarine_net::bounds::LATE;
 use ultramarine_net::message::{PartsRequest, ValueRequest};
 use ultramarine_net::reply::PeerRequest;
 use ultramarine_net::streaming::Input as JoinInput;
@@ -245,16 +246,22 @@ impl World {
         }
     }
 
-    pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId) {
+    pub(crate) fn sync_timeout(&mut self, index: usize, stream: StreamId, due: Nanos) {
+        // If its process slept, what came meanwhile is read first, as the real net does.
+        let has_slept = self.now > due + LATE;
         let node = &mut self.nodes[index];
+        let goes_on = |sync: &mut Sync, came: u64| has_slept || sync.patience.goes_on(came);
         if let Some(sync) = node.syncs.get_mut(&stream)
-            && sync
-                .patience
-                .goes_on(node.came_bytes.get(&sync.peer).copied().unwrap_or(0))
+            && goes_on(sync, node.came_bytes.get(&sync.peer).copied().unwrap_or(0))
         {
-            let (at, life) = (self.now + self.config.chain.limits().sync_timeout(), node.life);
-            let node = index;
-            self.queue.plan(at, Event::SyncTimeout { node, life, stream });
+            let (due, life) = (self.now + self.config.chain.limits().sync_timeout(), node.life);
+            let event = Event::SyncTimeout {
+                node: index,
+                life,
+                stream,
+                due,
+            };
+            self.queue.plan(due, event);
             return;
         }
         if let Some(Sync { peer, height, .. }) = self.nodes[index].syncs.remove(&stream) {

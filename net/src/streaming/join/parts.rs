@@ -94,7 +94,10 @@ impl Join {
 
     pub(super) fn blob(&mut self, now: Nanos, name: OfferId, index: u16, blob: Bytes, out: &mut Outbox<Output>) {
         #[cfg(feature = "planted")]
-        let needs_no_digest = self.plants(JoinBug::PartBeforeDigest);
+        let (needs_no_digest, keeps_first) = (
+            self.plants(JoinBug::PartBeforeDigest),
+            self.plants(JoinBug::FirstComeKept),
+        );
         let Some((stream, value)) = self.active(name) else {
             return;
         };
@@ -114,6 +117,10 @@ impl Join {
         // Bytes that are found right already need no others. A second time from one sender: if its first bytes are
         // wrong, it is cut off, and else they were enough.
         if !value.wants_blob(position) || self.unjudged.has(key, index, sender) {
+            return;
+        }
+        #[cfg(feature = "planted")]
+        if keeps_first && self.unjudged.places(key).contains(position) {
             return;
         }
         let Some((_, value)) = self.active(name) else {
