@@ -575,10 +575,7 @@ fn half_of_them_are_found_within_fifty_seeds() {
     let mut seeds: Vec<u64> = names.iter().map(|name| seeds_of(name)).collect();
     seeds.sort_unstable();
     let median = seeds[seeds.len() / 2];
-    print::line_or_end(format_args!(
-        "{} bugs; seeds in the median: {median}",
-        names.len()
-    ));
+    print::line_or_end(format_args!("{} bugs; seeds in the median: {median}", names.len()));
     assert!(names.len() >= BUGS_MIN, "{} bugs", names.len());
     assert!(median <= MEDIAN_MAX, "{median} seeds in the median");
 }
