@@ -94,10 +94,11 @@ impl<T> Backlog<T> {
                 if let Some(item) = items.first.pop_front() {
                     return (item, Lane::First);
                 }
-                if !items.strangers.is_empty() && strangers_may() {
-                    if let Some(item) = items.strangers.pop_front() {
-                        return (item, Lane::Strangers);
-                    }
+                if !items.strangers.is_empty()
+                    && strangers_may()
+                    && let Some(item) = items.strangers.pop_front()
+                {
+                    return (item, Lane::Strangers);
                 }
                 !items.strangers.is_empty()
             };

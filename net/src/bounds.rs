@@ -213,7 +213,8 @@ pub const REQUEST_BYTES_MIN: u64 = 16 * 1024;
 pub const SERVE_VALIDATOR_BYTES_PER_SECOND: u64 = 512 * 1024 * 1024;
 /// Bytes that a full node's requests may cost in a second.
 pub const SERVE_FULL_NODE_BYTES_PER_SECOND: u64 = 128 * 1024 * 1024;
-/// Background bytes in a second, over all peers, unless the operator says otherwise: half of what one core of QUIC sends.
+/// Background bytes in a second, over all peers, unless the operator says otherwise: half of what one core of QUIC
+/// sends.
 pub const SERVING_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
 /// A budget that was not used may be used at once for the time of one of so many parts of a second.
 pub const SERVING_BURSTS_PER_SECOND: u64 = 10;

@@ -59,7 +59,7 @@ pub use peers::origin::{PeerOrigin, Site};
 pub use peers::roster::{FullNodes, Guest, Roster};
 pub use peers::statuses::Statuses;
 pub use serve::answers::AnswerClass;
-pub use serve::queue::{Portion, Rank, ServingQueue, Ticket};
+pub use serve::queue::{Portion, Rank, ServingQueue, TurnId};
 pub use serve::reply;
 pub use tile::{NetLinks, NetOptions, run};
 pub use wire::{frame, hello, lapse, message, sync, versions};

@@ -30,6 +30,8 @@ use ultramarine_types::{Address, Assembly, CommitCertificate, Height, Lsn, Round
 
 /// Heights of a store whose reader did not choose.
 const HEIGHTS: u64 = 100_000;
+/// Files that keep their names for so long are not renamed or removed later: nobody asks for it.
+const STILL: Duration = Duration::from_millis(500);
 /// Validators that signed each certificate.
 const VALIDATORS: u8 = 4;
 
@@ -99,6 +101,7 @@ fn measure(chain: &Chain, heights: u64) -> Duration {
             files.count, files.length, files.on_disk
         );
     }
+    wait_until_still(made.path());
     // The index was not closed.
     let killed = disk.path().join("killed");
     copy(made.path(), &killed);
@@ -224,6 +227,20 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
         paths.filter(|path| path.is_file()).collect::<Vec<_>>()
     };
     [files(folder), files(&folder.join("segments"))].concat()
+}
+
+/// Waits until the files thread has ended what it was asked: a copy is of one moment.
+fn wait_until_still(folder: &Path) {
+    let mut before = Vec::new();
+    loop {
+        let mut now = paths(folder);
+        now.sort();
+        if now == before {
+            return;
+        }
+        before = now;
+        std::thread::sleep(STILL);
+    }
 }
 
 /// Copies a data directory as a kill leaves it, durably.

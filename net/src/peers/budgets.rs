@@ -5,9 +5,9 @@
 //!
 //! - All nodes of a validator share the validator's purse.
 //! - A full node that is configured has a purse of its own.
-//! - A stranger, which is any other full node, has a purse of its own, and pays from its site's as well. A site may spend as much as a few full
-//!   strangers, because that many may live behind one address. The stranger pays first, so that its debt is not its
-//!   neighbours'.
+//! - A stranger, which is any other full node, has a purse of its own, and pays from its site's as well. A site may
+//!   spend as much as a few strangers, because that many may live behind one address. The stranger pays first, so that
+//!   its debt is not its neighbours'.
 //! - All strangers together have a purse, from which each pays last. Sites cost little, and a core's time is one.
 //!
 //! Keeps: at most [`bounds::PURSES_MAX`] purses are remembered, and one in debt is forgotten only when all are in debt.

@@ -19,10 +19,10 @@ impl Site {
     }
 
     /// The part of the internet that it belongs to.
-    pub fn network(self) -> Network {
+    pub fn netgroup(self) -> Netgroup {
         match self.0 {
-            IpAddr::V4(address) => Network(Ipv4Addr::from_bits(address.to_bits() & 0xffff_0000).into()),
-            IpAddr::V6(address) => Network(Ipv6Addr::from_bits(address.to_bits() >> 96 << 96).into()),
+            IpAddr::V4(address) => Netgroup(Ipv4Addr::from_bits(address.to_bits() & 0xffff_0000).into()),
+            IpAddr::V6(address) => Netgroup(Ipv6Addr::from_bits(address.to_bits() >> 96 << 96).into()),
         }
     }
 }
@@ -36,7 +36,7 @@ impl std::fmt::Display for Site {
 /// A /16 of IPv4, or a /32 of IPv6: what one provider has. One holder has many sites of it more easily than sites of
 /// several.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Network(IpAddr);
+pub struct Netgroup(IpAddr);
 
 /// Who stands behind a peer. A node's key costs nothing; this does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn sites_of_one_provider_are_one_network() {
-        let of = |text: &str| Site::of(text.parse().expect("an address")).network();
+        let of = |text: &str| Site::of(text.parse().expect("an address")).netgroup();
         assert_eq!(of("10.0.0.1"), of("10.0.255.1"));
         assert_ne!(of("10.0.0.1"), of("10.1.0.1"));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:ffff::1"));

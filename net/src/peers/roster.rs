@@ -11,8 +11,8 @@
 //! If strangers hold all places, the heaviest give way: of the network with most of them, the site with most, and there
 //! the one with the worst record, and then the youngest. That is what Bitcoin Core does with incoming connections
 //! (`SelectNodeToEvict` in `src/node/eviction.cpp`): networks cost more than addresses, and addresses more than keys. A
-//! newcomer that would only be heavy in its turn has a place now and then: the one with the worst record gives way, then
-//! one that has never served us, then the oldest.
+//! newcomer that would only be heavy in its turn has a place now and then: the one with the worst record gives way,
+//! then one that has never served us, then the oldest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use ultramarine_types::limits::{PEERS_MAX, VALIDATORS_MAX};
 use ultramarine_types::{Address, Nanos, PeerId};
 
 use crate::bounds::{self, LISTED_PLACES, OTHER_PLACES};
-use crate::peers::origin::{Network, PeerOrigin, Site};
+use crate::peers::origin::{Netgroup, PeerOrigin, Site};
 use crate::wire::hello::Goodbye;
 
 /// Which full nodes may be connected, as the operator says. Nodes that a validator attests always may.
@@ -180,21 +180,21 @@ impl Roster {
 /// How many strangers each site and each network has.
 struct Weights {
     sites: BTreeMap<Site, usize>,
-    networks: BTreeMap<Network, usize>,
+    netgroups: BTreeMap<Netgroup, usize>,
 }
 
 impl Weights {
     fn of(strangers: &[Guest]) -> Self {
-        let (mut sites, mut networks) = (BTreeMap::new(), BTreeMap::new());
+        let (mut sites, mut netgroups) = (BTreeMap::new(), BTreeMap::new());
         for guest in strangers {
             *sites.entry(guest.site).or_default() += 1;
-            *networks.entry(guest.site.network()).or_default() += 1;
+            *netgroups.entry(guest.site.netgroup()).or_default() += 1;
         }
-        Self { sites, networks }
+        Self { sites, netgroups }
     }
 
-    fn network(&self, site: Site) -> usize {
-        self.networks.get(&site.network()).copied().unwrap_or(0)
+    fn netgroup(&self, site: Site) -> usize {
+        self.netgroups.get(&site.netgroup()).copied().unwrap_or(0)
     }
 
     fn site(&self, site: Site) -> usize {
@@ -203,17 +203,17 @@ impl Weights {
 
     fn heaviest<'a>(&self, strangers: &'a [Guest]) -> Option<&'a Guest> {
         strangers.iter().max_by_key(|guest| {
-            let weight = (self.network(guest.site), self.site(guest.site));
+            let weight = (self.netgroup(guest.site), self.site(guest.site));
             (weight, guest.points, !guest.has_served, guest.since)
         })
     }
 
     /// Whether places are shared more evenly if one more of this site takes a place of the other.
     fn is_lighter(&self, site: Site, other: Site) -> bool {
-        if site.network() == other.network() {
+        if site.netgroup() == other.netgroup() {
             self.site(site) + 1 < self.site(other)
         } else {
-            self.network(site) + 1 < self.network(other)
+            self.netgroup(site) + 1 < self.netgroup(other)
         }
     }
 }

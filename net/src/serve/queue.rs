@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   while the round needs the line   Validators 2/16, Listed 1/16, Strangers 1/16 of the budget, and no more
-//!   else                             all of it: Validators first, then Listed, then Strangers; the same is theirs at least
+//!   else                             all of it: Validators, then Listed, then Strangers; the same is theirs at least
 //! ```
 //! So strangers are held back first and validators last, and none of them starves: a validator that always has a stream
 //! open stops nobody's catching up. Within a rank, those who stand behind the peers take turns: all nodes of a
@@ -76,12 +76,12 @@ const WINDOWS: usize = 4;
 
 /// Names one portion, or one stream of the current round.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Ticket(pub u64);
+pub struct TurnId(pub u64);
 
 /// Bytes that wait for their turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Portion {
-    pub ticket: Ticket,
+    pub ticket: TurnId,
     pub origin: PeerOrigin,
     pub bytes: u64,
 }
@@ -109,9 +109,9 @@ pub struct ServingQueue {
     round_wait: Nanos,
     budget: Bucket,
     lines: BTreeMap<Rank, Line>,
-    in_hand: BTreeMap<Ticket, InHand>,
+    in_hand: BTreeMap<TurnId, InHand>,
     /// The round's streams, and until when each counts.
-    round: BTreeMap<Ticket, Nanos>,
+    round: BTreeMap<TurnId, Nanos>,
     pace: LinePace,
     shed: u64,
 }
@@ -182,7 +182,7 @@ impl ServingQueue {
     }
 
     /// Takes the portion that may go now.
-    pub fn next(&mut self, now: Nanos) -> Option<Ticket> {
+    pub fn next(&mut self, now: Nanos) -> Option<TurnId> {
         self.round.retain(|_, until| *until > now);
         self.measure(now);
         self.pace.was_round |= !self.round.is_empty();
@@ -219,7 +219,7 @@ impl ServingQueue {
     }
 
     /// A portion has left, or will not go.
-    pub fn done(&mut self, ticket: Ticket) {
+    pub fn done(&mut self, ticket: TurnId) {
         if let Some(portion) = self.in_hand.remove(&ticket) {
             self.pace.left_bytes += portion.bytes;
             return;
@@ -234,11 +234,11 @@ impl ServingQueue {
     }
 
     /// A stream that the current round needs begins.
-    pub fn begin_round(&mut self, now: Nanos, ticket: Ticket) {
+    pub fn begin_round(&mut self, now: Nanos, ticket: TurnId) {
         self.round.insert(ticket, now + self.round_wait);
     }
 
-    pub fn end_round(&mut self, ticket: Ticket) {
+    pub fn end_round(&mut self, ticket: TurnId) {
         self.round.remove(&ticket);
     }
 

@@ -10,7 +10,7 @@ use ultramarine_types::Nanos;
 
 use crate::metrics::{Metrics, raise};
 use crate::peers::origin::PeerOrigin;
-use crate::serve::queue::{Portion, ServingQueue, Ticket};
+use crate::serve::queue::{Portion, ServingQueue, TurnId};
 
 /// Turns to send background bytes.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub(crate) struct Serving {
 #[derive(Debug)]
 struct Shared {
     queue: RefCell<ServingQueue>,
-    waiting: RefCell<BTreeMap<Ticket, oneshot::Sender<()>>>,
+    waiting: RefCell<BTreeMap<TurnId, oneshot::Sender<()>>>,
     named: Cell<u64>,
     moved: Notify,
 }
@@ -29,7 +29,7 @@ struct Shared {
 /// A portion from the moment it is asked for until it has left.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    ticket: Ticket,
+    ticket: TurnId,
     shared: Rc<Shared>,
 }
 
@@ -44,7 +44,7 @@ impl Drop for Turn {
 /// A stream that the current round needs, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct RoundStream {
-    ticket: Ticket,
+    ticket: TurnId,
     shared: Rc<Shared>,
 }
 
@@ -118,10 +118,10 @@ impl Serving {
         queue.deadline(now)
     }
 
-    fn name(&self) -> Ticket {
+    fn name(&self) -> TurnId {
         let name = self.shared.named.get() + 1;
         self.shared.named.set(name);
-        Ticket(name)
+        TurnId(name)
     }
 
     /// Brings the counters up to date.

@@ -66,7 +66,8 @@ fn an_unknown_key_names_file_line_choices_and_the_nearest_key() {
     let text = complaint("[node]\nname = \"a\"\n\n[network]\n# a comment\nlissten = \"0.0.0.0:1\"\n");
     assert_eq!(
         text,
-        "config.toml:6: unknown key `lissten` in [network]; expected one of listen, peers, full_nodes, serving_mib_s. Did you mean `listen`?"
+        "config.toml:6: unknown key `lissten` in [network]; expected one of listen, peers, full_nodes, serving_mib_s. \
+         Did you mean `listen`?"
     );
 }
 

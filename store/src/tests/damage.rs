@@ -443,6 +443,14 @@ fn without_the_row_of_the_head_or_the_silence_the_index_is_rebuilt() {
     assert_eq!(read_all(&store, &values, "rebuilt"), 0);
     // The core listens first, and hears again what the mark was made for.
     assert!(store.recovered.silent_through > Height(HEIGHTS) && store.recovered.log.is_none());
+    assert_eq!(store.recovered.rebuilt_through, store.recovered.silent_through);
+    drop(store);
+    // Why it is so is no reason to rebuild it again.
+    std::fs::remove_file(&damaged).expect("it was kept");
+    change_mark(folder.path(), "rebuilt_through");
+    let store = Store::open_with(folder.path(), &cold());
+    assert!(!damaged.exists());
+    assert!(store.recovered.silent_through > Height(HEIGHTS) && store.recovered.rebuilt_through == Height(0));
 }
 
 fn change_mark(folder: &Path, name: &str) {

@@ -159,8 +159,8 @@ fn an_edge_that_is_missing_for_ever_costs_no_round_and_silences_nobody() {
     // Past libtest, which swallows what tests that pass say.
     let _ = writeln!(
         std::io::stdout(),
-        "{late} of {HEIGHTS} heights late with four nodes, {late_of_three} with three; signing {signing_ms} ms after the \
-         first answer; {} s in all",
+        "{late} of {HEIGHTS} heights late with four nodes, {late_of_three} with three; signing {signing_ms} ms after \
+         the first answer; {} s in all",
         took.as_secs()
     );
     assert!(took < Duration::from_secs(60), "it took {} s", took.as_secs());

@@ -5,6 +5,7 @@ pub mod faketime;
 pub mod mesh;
 pub mod network;
 pub mod program;
+pub mod refusal;
 pub mod rogue;
 pub mod rot;
 pub mod sidecars;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::objects;
 use crate::harness::network::{Network, on_loopback};
+use crate::harness::refusal::Refusal;
 use crate::harness::rot::{Part, Record, cut, flip, flip_each, records, segments};
 use crate::harness::{Node, Process, run, wait_for};
 
@@ -283,6 +284,26 @@ fn what_a_disk_loses_of_any_file_comes_back_within_a_minute_and_is_never_served_
     keeper.has_restored(before.0, 4.0);
     pruner.has_restored(before.1, 3.0);
 
+    // Reads that fail: of a file of records, and of the index.
+    let before = (
+        keeper.metric("ultramarine_store_heals_total"),
+        keeper.metric("ultramarine_store_index_renewals_total"),
+    );
+    let refused = [
+        segments(&keeper.node.home, "values")[0].clone(),
+        keeper.node.home.join("data/index.redb"),
+    ];
+    if let Some(refusal) = Refusal::begin(&keeper.process, &refused, &temporary.path().join("strace")) {
+        keeper.has_restored(before.0, 1.0);
+        wait_for("an index that is written anew", MINUTE, || {
+            (keeper.metric("ultramarine_store_index_renewals_total") > before.1).then_some(())
+        });
+        assert!(refusal.count() > 1, "{} reads were refused", refusal.count());
+        story.goes_on(keeper.node);
+        drop(refusal);
+        story.heals("reads that fail under a running node", &mut keeper);
+    }
+
     // What is written and not read, or not read by a node that runs.
     let home = &keeper.node.home;
     let spoiled = [
@@ -308,8 +329,13 @@ fn what_a_disk_loses_of_any_file_comes_back_within_a_minute_and_is_never_served_
     let id = story.decided[4]["value_id"]
         .as_str()
         .and_then(|id| hex::decode(&id[2..]).ok());
+    let renewals = keeper.metric("ultramarine_store_index_renewals_total");
     let rows = flip_each(&home.join("data/index.redb"), &id.expect("a value id"));
     assert!(rows > 0, "a row of height 5 is there");
+    // Before heights that heal have their rows written elsewhere.
+    wait_for("an index that is written anew", MINUTE, || {
+        (keeper.metric("ultramarine_store_index_renewals_total") > renewals).then_some(())
+    });
     let broken = objects(&archive)[1].clone();
     flip(&broken, std::fs::metadata(&broken).expect("it is there").len() / 2);
     // The end of a file, and a whole one.
@@ -321,9 +347,6 @@ fn what_a_disk_loses_of_any_file_comes_back_within_a_minute_and_is_never_served_
     story.heals("a file cut short under a running node", &mut keeper);
     story.heals("a file that is gone under a running node", &mut pruner);
     keeper.has_restored(before, 4.0);
-    wait_for("an index that is written anew", MINUTE, || {
-        (keeper.metric("ultramarine_store_index_renewals_total") > 0.0).then_some(())
-    });
     story.goes_on(keeper.node);
     let verified = run(["archive", "verify", "--url", &url["archive.url=".len()..]]);
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();

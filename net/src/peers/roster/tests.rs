@@ -186,7 +186,7 @@ fn many_addresses_of_one_network_weigh_as_one() {
     for key in 0..OTHER_PLACES / 2 {
         let from = [20, u8::try_from(key).expect("small"), 0, 1];
         let gone = places.join(stranger(1000 + key, from)).expect("a place");
-        assert!(gone.is_some_and(|gone| gone.site.network() == site([192, 0, 0, 1]).network()));
+        assert!(gone.is_some_and(|gone| gone.site.netgroup() == site([192, 0, 0, 1]).netgroup()));
     }
 }
 

@@ -26,7 +26,7 @@ struct Rig {
     queue: ServingQueue,
     now: Nanos,
     line_bytes_per_second: u64,
-    tickets: BTreeMap<Ticket, PeerOrigin>,
+    tickets: BTreeMap<TurnId, PeerOrigin>,
     sent: BTreeMap<PeerOrigin, u64>,
     next: u64,
 }
@@ -47,7 +47,7 @@ impl Rig {
 
     fn ask(&mut self, origin: PeerOrigin) {
         self.next += 1;
-        let ticket = Ticket(self.next);
+        let ticket = TurnId(self.next);
         self.tickets.insert(ticket, origin);
         let bytes = BYTES;
         self.queue.ask(self.now, Portion { ticket, origin, bytes });
@@ -89,7 +89,7 @@ fn one_budget_bounds_all_and_those_of_a_rank_share_it_evenly() {
     let mut rig = Rig::new(&strangers, 10 * RATE);
     rig.run(2_000);
     let all = rig.sent_to(Rank::Strangers);
-    assert!(all <= 2 * RATE + RATE / 5 && all >= 2 * RATE * 9 / 10, "{all}");
+    assert!((2 * RATE * 9 / 10..=2 * RATE + RATE / 5).contains(&all), "{all}");
     let (least, most) = (rig.sent.values().min(), rig.sent.values().max());
     assert!(
         most.zip(least).is_some_and(|(most, least)| most - least <= 2 * BYTES),
@@ -120,7 +120,7 @@ fn validators_go_before_listed_ones_and_these_before_strangers_and_nobody_starve
     let [validators, listed, strangers] = Rank::ALL.map(|rank| rig.sent_to(rank) / 2);
     assert!(validators > RATE * 3 / 4, "{validators}");
     for floored in [listed, strangers] {
-        assert!(floored >= RATE / 18 && floored <= RATE / 13, "{floored}");
+        assert!((RATE / 18..=RATE / 13).contains(&floored), "{floored}");
     }
 }
 
@@ -131,11 +131,11 @@ fn while_the_round_needs_the_line_the_rest_has_its_floors_and_no_more() {
     let mut rig = Rig::new(&origins, 10 * RATE);
     rig.run(1_000);
     let before = Rank::ALL.map(|rank| rig.sent_to(rank));
-    rig.queue.begin_round(rig.now, Ticket(u64::MAX));
+    rig.queue.begin_round(rig.now, TurnId(u64::MAX));
     rig.run(900);
     let [validators, _, strangers] = [0, 1, 2].map(|rank| rig.sent_to(Rank::ALL[rank]) - before[rank]);
-    assert!(validators <= RATE / 7 && validators >= RATE / 11, "{validators}");
-    assert!(strangers <= RATE / 14 && strangers >= RATE / 22, "{strangers}");
+    assert!((RATE / 11..=RATE / 7).contains(&validators), "{validators}");
+    assert!((RATE / 22..=RATE / 14).contains(&strangers), "{strangers}");
     assert!(rig.queue.shed() > 0);
     // A stream that does not end keeps nothing back for ever.
     rig.run(200);
@@ -148,7 +148,7 @@ fn while_the_round_needs_the_line_the_rest_has_its_floors_and_no_more() {
 fn floors_follow_a_line_that_is_slower_than_the_budget() {
     let mut rig = Rig::new(&[stranger(1); 80], RATE / 10);
     rig.run(3_000);
-    rig.queue.begin_round(rig.now, Ticket(u64::MAX));
+    rig.queue.begin_round(rig.now, TurnId(u64::MAX));
     let before = rig.sent_to(Rank::Strangers);
     rig.run(900);
     let sent = rig.sent_to(Rank::Strangers) - before;
@@ -160,7 +160,7 @@ fn floors_follow_a_line_that_is_slower_than_the_budget() {
 fn portions_whose_connection_takes_nothing_hold_up_nobody() {
     let mut queue = ServingQueue::new(RATE, ROUND_WAIT);
     let ask = |queue: &mut ServingQueue, ticket, origin| {
-        let ticket = Ticket(ticket);
+        let ticket = TurnId(ticket);
         queue.ask(
             Nanos::ZERO,
             Portion {
@@ -187,7 +187,7 @@ fn portions_whose_connection_takes_nothing_hold_up_nobody() {
 fn what_is_withdrawn_is_not_granted() {
     let mut queue = ServingQueue::new(RATE, ROUND_WAIT);
     for ticket in 0..3 {
-        let (ticket, origin) = (Ticket(ticket), stranger(1));
+        let (ticket, origin) = (TurnId(ticket), stranger(1));
         queue.ask(
             Nanos::ZERO,
             Portion {
@@ -197,10 +197,10 @@ fn what_is_withdrawn_is_not_granted() {
             },
         );
     }
-    queue.done(Ticket(0));
+    queue.done(TurnId(0));
     assert_eq!(queue.waiting_bytes(), 2 * BYTES);
-    assert_eq!(queue.next(Nanos::ZERO), Some(Ticket(1)));
-    queue.done(Ticket(2));
+    assert_eq!(queue.next(Nanos::ZERO), Some(TurnId(1)));
+    queue.done(TurnId(2));
     assert_eq!((queue.next(Nanos::ZERO), queue.waiting_bytes()), (None, 0));
     assert_eq!(queue.deadline(Nanos::ZERO), None);
 }

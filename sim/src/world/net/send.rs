@@ -7,7 +7,7 @@ use ultramarine_types::{ConsensusMessage, Height, ValueId, VoteKind};
 
 use crate::adversaries::{Adversary, Means};
 use crate::checks::CheckOutcome;
-use crate::uplink::{Departure, Load};
+use crate::uplink::{Departure, Dispatch};
 use crate::wire::{Packet, Place, SimFrame};
 use crate::world::{Event, Step, Sync, World, WorldNotice};
 
@@ -150,7 +150,7 @@ impl World {
                 self.depart(from, Departure { to, packet, at });
             }
             (Place::Value(stream) | Place::Parts(stream) | Place::Reply(stream) | Place::Blob(stream), _) => {
-                uplink.stream(self.now, to, stream, vec![packet], Load::Repair);
+                uplink.stream(self.now, to, stream, vec![packet], Dispatch::Repair);
                 self.send_on(from);
             }
         }

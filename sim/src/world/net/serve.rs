@@ -8,7 +8,7 @@ use ultramarine_types::network::{Fault, Recipients};
 use ultramarine_types::{Nanos, ValueKey};
 
 use crate::disk::Shelf;
-use crate::uplink::Load;
+use crate::uplink::Dispatch;
 use crate::wire::{Packet, SimFrame, StreamId, cut_answer, cut_stream};
 use crate::world::{Event, Later, World, WorldNotice};
 
@@ -174,12 +174,12 @@ impl World {
                 }
                 let packets = cut_answer(stream, request, answer.pieces);
                 let packets = self.spoiled(index, peer, packets);
-                let load = match request.class() {
-                    AnswerClass::Package => Load::Package,
-                    AnswerClass::Repair => Load::Repair,
+                let dispatch = match request.class() {
+                    AnswerClass::Package => Dispatch::Package,
+                    AnswerClass::Repair => Dispatch::Repair,
                 };
                 let now = self.now;
-                self.nodes[index].uplink.stream(now, peer, stream, packets, load);
+                self.nodes[index].uplink.stream(now, peer, stream, packets, dispatch);
                 self.send_on(index);
             }
             Err(_) => {
