@@ -27,6 +27,7 @@ mod rot;
 mod slow_client;
 mod slow_links;
 mod status_flood;
+mod strangers;
 mod thousands_of_rounds;
 mod wiped;
 
@@ -76,6 +77,7 @@ pub const ALL: &[Scenario] = &[
     status_flood::SCENARIO,
     package_pullers::SCENARIO,
     all_places_taken::SCENARIO,
+    strangers::SCENARIO,
     rot::SCENARIO,
     rot::PRUNED,
     wiped::SCENARIO,

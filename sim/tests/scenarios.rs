@@ -126,6 +126,11 @@ fn an_error_for_one_payload_costs_a_round_and_no_gate() {
 }
 
 #[test]
+fn three_hostile_full_nodes_lengthen_no_commit_by_more_than_half() {
+    runs_clean("strangers-under-load", 0..2);
+}
+
+#[test]
 fn claimed_holdings_keep_nobody_from_a_block() {
     runs_clean("hollow-holders", 0..4);
 }

@@ -346,6 +346,53 @@ mod tests {
         }
     }
 
+    /// Lets two ends shake hands in memory.
+    fn shake_hands(client: rustls::ClientConfig, server: rustls::ServerConfig) -> Result<(), Error> {
+        let name = ServerName::try_from("x").expect("a name");
+        let mut client = rustls::ClientConnection::new(Arc::new(client), name)?;
+        let mut server = rustls::ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut bytes = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut bytes).expect("memory");
+            }
+            let mut unread = bytes.as_slice();
+            while !unread.is_empty() {
+                server.read_tls(&mut unread).expect("memory");
+                server.process_new_packets()?;
+            }
+            let mut bytes = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).expect("memory");
+            }
+            let mut unread = bytes.as_slice();
+            while !unread.is_empty() {
+                client.read_tls(&mut unread).expect("memory");
+                client.process_new_packets()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn who_shows_a_key_that_is_not_its_own_is_not_met() {
+        let [honest, impostor, victim] = [1, 2, 3].map(|secret| Identity::from_secret(&[secret; 32]));
+        let tls = |of: &Identity| (of.client_tls().expect("a key"), of.server_tls().expect("a key"));
+        assert_eq!(shake_hands(tls(&impostor).0, tls(&honest).1), Ok(()));
+        // The victim's name, and a signature of the impostor's own key.
+        let certified = |of: &Identity| of.certified().expect("a key");
+        let shown = Arc::new(CertifiedKey::new(
+            certified(&victim).cert.clone(),
+            certified(&impostor).key.clone(),
+        ));
+        let mut client = tls(&impostor).0;
+        client.client_auth_cert_resolver = Arc::new(AlwaysResolvesClientRawPublicKeys::new(shown.clone()));
+        assert!(shake_hands(client, tls(&honest).1).is_err(), "it dials");
+        let mut server = tls(&impostor).1;
+        server.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(shown));
+        assert!(shake_hands(tls(&honest).0, server).is_err(), "it is dialed");
+    }
+
     #[test]
     fn a_peer_is_read_from_exactly_an_ed25519_key() {
         let identity = Identity::from_secret(&[1; 32]);

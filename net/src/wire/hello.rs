@@ -324,6 +324,27 @@ mod tests {
     }
 
     #[test]
+    fn a_validators_word_counts_for_its_own_node_and_chain_only() {
+        let key = SigningKey::from_bytes(&[9; 32]);
+        let (node, chain) = (PeerId([5; 32]), ChainIdentity([8; 32]));
+        let stretched = Attestation {
+            expiry: 2000,
+            ..Attestation::sign(&key, &CHAIN, &PEER, 1000)
+        };
+        for attestation in [
+            Attestation::sign(&key, &CHAIN, &node, 1000),
+            Attestation::sign(&key, &chain, &PEER, 1000),
+            stretched,
+        ] {
+            let shown = Hello {
+                attestation: Some(attestation),
+                ..hello(9)
+            };
+            assert_eq!(check(&shown, 0), Err(Goodbye::Attestation));
+        }
+    }
+
+    #[test]
     fn nodes_without_a_common_version_are_told_so_whatever_follows() {
         let mut bytes = vec![0xff; 40];
         bytes[..4].copy_from_slice(&4u32.to_le_bytes());
@@ -359,16 +380,24 @@ mod tests {
     #[test]
     fn plans_that_differ_are_named() {
         let plans = hello(9).plans;
-        let other = Plans {
-            fork_schedule: Hash::ZERO,
-            ..plans
-        };
         assert_eq!(plans.difference(&plans), None);
-        assert!(
-            plans
-                .difference(&other)
-                .is_some_and(|what| what.contains("fork schedule"))
-        );
+        for (upgrades, fork_schedule) in [
+            (plans.upgrades, Hash::ZERO),
+            (Hash::ZERO, plans.fork_schedule),
+            (Hash::ZERO, Hash::ZERO),
+        ] {
+            let other = Plans {
+                upgrades,
+                fork_schedule,
+            };
+            let what = plans.difference(&other).expect("they differ");
+            assert_eq!(what.contains("upgrades"), upgrades != plans.upgrades, "{what}");
+            assert_eq!(
+                what.contains("fork schedule"),
+                fork_schedule != plans.fork_schedule,
+                "{what}"
+            );
+        }
     }
 
     #[test]

@@ -99,6 +99,56 @@ fn a_lie_about_who_we_are_does_not_end_dialing() {
 }
 
 #[test]
+fn who_answers_at_a_configured_peers_address_under_another_key_is_no_peer() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let other = endpoint_at(Ipv4Addr::LOCALHOST.into(), 3);
+    let mut node = Node::start(Setup {
+        peers: vec![ultramarine_net::PeerConfig {
+            address: other.local_addr().expect("bound").to_string(),
+            peer: Some(identity(2).peer()),
+        }],
+        ..Setup::new(1)
+    });
+    let closed = runtime.block_on(async {
+        let dialed = tokio::time::timeout(bounds::IDLE, other.accept());
+        let incoming = dialed.await.expect("dialed").expect("the endpoint is open");
+        let connection = incoming.await.expect("connects");
+        // It says nothing, so whoever waits for a hello parts for another reason.
+        connection.closed().await
+    });
+    let quinn::ConnectionError::ApplicationClosed(close) = closed else {
+        panic!("{closed}")
+    };
+    assert_eq!(Goodbye::of_code(close.error_code.into_inner()), Some(Goodbye::Stranger));
+    assert!(node.poll().is_none());
+}
+
+#[test]
+fn a_node_that_dials_itself_parts() {
+    let reserved = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let listen = reserved.local_addr().expect("bound");
+    drop(reserved);
+    let mut node = Node::start(Setup {
+        listen,
+        peers: vec![ultramarine_net::PeerConfig {
+            address: listen.to_string(),
+            peer: None,
+        }],
+        ..Setup::new(1)
+    });
+    // It has long dialed by the time that others are met.
+    for secret in [3, 4] {
+        let _rogue = Rogue::meet(&node, secret);
+        let met = node.expect("peer", |event| match event {
+            NetEvent::PeerUp { peer, .. } => Some(peer),
+            _ => None,
+        });
+        assert_eq!(met, identity(secret).peer(), "it is no peer of its own");
+    }
+}
+
+#[test]
 fn a_validator_has_two_nodes_at_most_and_those_that_are_here_stay() {
     let mut node = Node::start(Setup::new(1));
     let attested = |secret| Guise {

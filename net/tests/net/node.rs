@@ -28,6 +28,7 @@ pub struct Setup {
     pub chain: ChainIdentity,
     pub versions: WireVersions,
     pub upgrades_hash: Hash,
+    pub fork_schedule_hash: Hash,
     pub blobs_per_block: u32,
     pub listen: SocketAddr,
     pub peers: Vec<PeerConfig>,
@@ -49,6 +50,7 @@ impl Setup {
             chain: fixtures::CHAIN,
             versions: WIRE_VERSIONS,
             upgrades_hash: Hash::ZERO,
+            fork_schedule_hash: Hash::ZERO,
             blobs_per_block: 6,
             listen,
             peers: Vec::new(),
@@ -158,7 +160,7 @@ impl Node {
             validators: validators(),
             versions: setup.versions,
             upgrades_hash: setup.upgrades_hash,
-            fork_schedule_hash: Hash::ZERO,
+            fork_schedule_hash: setup.fork_schedule_hash,
             io: setup.io.resolve().expect("some back end"),
         };
         let links = NetLinks {

@@ -95,17 +95,27 @@ fn nodes_of_other_plans_stay_connected_and_are_counted() {
         }
         .dials(&one),
     );
-    let alike = Node::start(Setup::new(4).dials(&one));
-    one.expect_peers([two.peer, alike.peer]);
-    two.expect_peer(one.peer);
+    let mut three = Node::start(
+        Setup {
+            fork_schedule_hash: Hash([9; 32]),
+            ..Setup::new(3)
+        }
+        .dials(&one),
+    );
+    let mut alike = Node::start(Setup::new(4).dials(&one));
+    one.expect_peers([two.peer, three.peer, alike.peer]);
+    for node in [&mut two, &mut three, &mut alike] {
+        node.expect_peer(one.peer);
+    }
     let differing = |node: &Node, what| {
         let labels = &[("what", what)];
         node.registry
             .gauge("ultramarine_net_peers_differing_items", "", labels)
             .get()
     };
-    assert_eq!((differing(&one, "upgrades"), differing(&one, "fork_schedule")), (1, 0));
-    assert_eq!(differing(&two, "upgrades"), 1);
+    let of_both = |node: &Node| (differing(node, "upgrades"), differing(node, "fork_schedule"));
+    assert_eq!(of_both(&one), (1, 1));
+    assert_eq!([&two, &three, &alike].map(of_both), [(1, 0), (0, 1), (0, 0)]);
     one.tell(NetCommand::Status {
         to: two.peer,
         status: fixtures::status(Height(3)),

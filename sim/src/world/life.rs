@@ -8,9 +8,9 @@ use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
 use ultramarine_net::{Attestation, Budgets, Guest, Roster, Site, Statuses};
-use ultramarine_types::canonical::Canonical;
+use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::network::{NetEvent, SyncEnd};
-use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox};
+use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox, PeerId};
 
 use super::{Event, Node, World};
 use crate::block;
@@ -305,6 +305,16 @@ impl World {
             }
         }
         self.dial(a, b, 20, 400);
+    }
+
+    /// A stranger hangs up everywhere, and comes back under a fresh name.
+    pub fn come_back_as_another(&mut self, stranger: usize) {
+        let peers: Vec<usize> = self.nodes[stranger].sees.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.reset(stranger, peer));
+        // What was said of the old name still concerns the stranger.
+        let name = PeerId(sha256(&self.nodes[stranger].peer.0).0);
+        self.nodes[stranger].peer = name;
+        self.names.insert(name, stranger);
     }
 
     pub(crate) fn idle(&mut self, a: usize, b: usize, epoch: u64) {

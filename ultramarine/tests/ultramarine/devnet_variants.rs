@@ -162,6 +162,16 @@ fn blocks_carry_more_than_six_blobs_where_the_chain_allows_it() {
     assert!(log.contains("; a call may take 8.72s"), "{log}");
 }
 
+/// `.ci/run` and `.ci/full` have 1,024 blobs a block.
+#[test]
+fn blocks_of_256_blobs_do_not_stand_still() {
+    let report = devnet_json(&["--until-height", "4", "--blobs-per-block", "256"]);
+    all_agree_at(&report, 4);
+    assert!(report["blobs"].as_u64() > Some(256), "{report}");
+    // A slow machine may need a second round for a block, but not for each.
+    assert!(report["rounds_above_zero"].as_u64() < Some(4), "{report}");
+}
+
 #[test]
 fn a_user_without_privileges_can_run_it() {
     if !rustix::process::geteuid().is_root() {

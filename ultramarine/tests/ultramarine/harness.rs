@@ -9,6 +9,7 @@ pub mod refusal;
 pub mod rogue;
 pub mod rot;
 pub mod sidecars;
+pub mod stranger;
 pub mod turn;
 
 use std::ffi::OsStr;
@@ -138,6 +139,11 @@ impl Node {
             self.id
         );
         true
+    }
+
+    /// The most memory that its process has held, in kB, if it is there.
+    pub fn peak_kb(&self) -> Option<u64> {
+        peak_kb(self.pid)
     }
 
     /// The hash of the block of this number, by its execution client.

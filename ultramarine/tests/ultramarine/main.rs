@@ -15,6 +15,7 @@ mod ethereumjs_validator;
 mod flood;
 mod harness;
 mod healing;
+mod hostile;
 mod join;
 mod refusals;
 mod relaunch;

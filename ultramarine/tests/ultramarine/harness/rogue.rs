@@ -129,16 +129,10 @@ impl Rogue {
         packages: Packages,
     ) -> Self {
         let _inside = runtime.enter();
-        let socket = endpoint::bind(SocketAddr::new(guise.from, 0)).expect("a port");
-        let endpoint = endpoint::open(socket, &Identity::from_secret(guise.node.as_bytes())).expect("an endpoint");
-        let met = async {
-            let connection = endpoint.connect(node, "x").expect("dials").await.expect("connects");
-            let (mut control, receive) = connection.open_bi().await.expect("a stream");
-            control.write_chunk(hello.frame()).await.expect("written");
-            (connection, control, receive)
-        };
-        let met = async { tokio::time::timeout(PATIENCE, met).await.expect("it is met in time") };
-        let (connection, control, receive) = runtime.block_on(met);
+        let endpoint = open(guise);
+        let met = async { tokio::time::timeout(PATIENCE, greet(&endpoint, node, hello)).await };
+        let met = runtime.block_on(met).expect("it is met in time");
+        let (connection, control, receive) = met.expect("it is met");
         let heard = Arc::new(Mutex::new(Heard::default()));
         runtime.spawn(listen(receive, heard.clone()));
         runtime.spawn(take_streams(connection.clone(), heard.clone()));
@@ -201,6 +195,24 @@ impl Rogue {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A port of a rogue's. A runtime must be entered.
+pub fn open(guise: &Guise) -> quinn::Endpoint {
+    let socket = endpoint::bind(SocketAddr::new(guise.from, 0)).expect("a port");
+    endpoint::open(socket, &Identity::from_secret(guise.node.as_bytes())).expect("an endpoint")
+}
+
+/// Connects to a node and says these words. `None` if it parts before they are said.
+pub async fn greet(
+    endpoint: &quinn::Endpoint,
+    node: SocketAddr,
+    hello: &Hello,
+) -> Option<(quinn::Connection, quinn::SendStream, quinn::RecvStream)> {
+    let connection = endpoint.connect(node, "x").ok()?.await.ok()?;
+    let (mut control, receive) = connection.open_bi().await.ok()?;
+    control.write_chunk(hello.frame()).await.ok()?;
+    Some((connection, control, receive))
 }
 
 /// Reads the control stream.
