@@ -26,7 +26,7 @@ use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::{ChainParams, Hash, Height, Lists, ValueKey};
 
 use crate::http::HttpState;
-use crate::http::beacon::form::{Form, Tag};
+use crate::http::beacon::form::{Form, EntityTag};
 use crate::http::beacon::sidecar::{SIDECAR_BYTES, SidecarPage};
 use crate::http::block::BlockId;
 use crate::http::body::{json_list, pieces};
@@ -150,7 +150,7 @@ struct Answer {
     form: Form,
     fork: &'static str,
     optimistic: bool,
-    tag: Tag,
+    tag: EntityTag,
 }
 
 impl Answer {
@@ -207,7 +207,7 @@ async fn find(
             form,
             fork: fork(&params, params.genesis_time),
             optimistic,
-            tag: Tag::of(&[&what, &form, &height]),
+            tag: EntityTag::of(&[&what, &form, &height]),
         };
         return Ok(Finding::Blobs(Found {
             answer,
@@ -223,7 +223,7 @@ async fn find(
             form,
             fork: fork(&params, decided.init.metadata.header.timestamp),
             optimistic,
-            tag: Tag::of(&[&what, &form, &decided.certificate.value_id, &wanted, &optimistic]),
+            tag: EntityTag::of(&[&what, &form, &decided.certificate.value_id, &wanted, &optimistic]),
         };
         if answer.tag.is_known(&headers) {
             let known = (StatusCode::NOT_MODIFIED, answer.with(Body::empty()));

@@ -60,7 +60,7 @@ impl<'a> Range<'a> {
 }
 
 impl Form {
-    /// What `Accept` asks for. The form with the higher weight, or else the one that is named first; JSON if neither is.
+    /// What `Accept` asks for: the form with the higher weight, or else the one named first. JSON if there is no header.
     pub fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
         let texts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<_> = texts
@@ -100,9 +100,9 @@ impl Form {
 /// A tag of an answer's content (RFC 9110, section 8.8.3): whoever has an answer with this tag need not read it again.
 /// It is weak, as a compressed answer has the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tag(String);
+pub struct EntityTag(String);
 
-impl Tag {
+impl EntityTag {
     /// The tag of all that `parts` name.
     pub fn of(parts: &[&dyn std::fmt::Debug]) -> Self {
         let digest = sha256(format!("{parts:?}").as_bytes());
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_tag_is_known_by_whoever_names_it() {
-        let tag = Tag::of(&[&1, &"a"]);
-        assert_ne!(tag, Tag::of(&[&1, &"b"]));
+        let tag = EntityTag::of(&[&1, &"a"]);
+        assert_ne!(tag, EntityTag::of(&[&1, &"b"]));
         let weak = tag.header();
         let strong = HeaderValue::from_str(&tag.0[2..]).expect("ASCII");
         for known in [&weak, &strong] {
