@@ -60,7 +60,7 @@ impl<'a> Range<'a> {
 }
 
 impl Form {
-    /// What `Accept` asks for: the form with the higher weight, or else the one named first. JSON if there is no header.
+    /// What `Accept` asks for: the form with the higher weight, or else the first. JSON if there is no header.
     pub fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
         let texts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<_> = texts
