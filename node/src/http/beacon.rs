@@ -26,7 +26,7 @@ use ultramarine_types::storage::{Absent, Blobs, Decided};
 use ultramarine_types::{ChainParams, Hash, Height, Lists, ValueKey};
 
 use crate::http::HttpState;
-use crate::http::beacon::form::{Form, EntityTag};
+use crate::http::beacon::form::{EntityTag, Form};
 use crate::http::beacon::sidecar::{SIDECAR_BYTES, SidecarPage};
 use crate::http::block::BlockId;
 use crate::http::body::{json_list, pieces};
