@@ -96,7 +96,7 @@ pub fn run_plan(mut plan: LivenessPlan, shown: Option<Shown>) -> LivenessReport 
 /// Has all members become able, and decide the next height and some more; notes what comes late.
 fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
     let struck_at = world.now;
-    let bound = Bound::of(plan, world, struck_at);
+    let bound = Bound::of(plan, world, struck_at, struck_at);
     let (tip, within) = (bound.next().prev(), bound.recovery());
     world.trace.line(
         world.now,
@@ -118,7 +118,8 @@ fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
     if measures.able.is_none() {
         return measures;
     }
-    let bound = Bound::of(plan, world, struck_at);
+    let able_at = world.now;
+    let bound = Bound::of(plan, world, struck_at, able_at);
     let (next, within) = (bound.next(), bound.first());
     world.trace.line(
         world.now,
@@ -130,7 +131,7 @@ fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
         if decided.is_none() {
             return measures;
         }
-        let within = Bound::of(plan, world, struck_at).following(height);
+        let within = Bound::of(plan, world, struck_at, able_at).following(height);
         decided = decide(plan, world, height, within);
         if measures.following.map(|worst| worst.percent()) < decided.map(|measure| measure.percent()) {
             measures.following = decided;

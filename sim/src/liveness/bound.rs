@@ -21,14 +21,15 @@ pub struct Bound<'a> {
     plan: &'a LivenessPlan,
     world: &'a World,
     struck_at: Nanos,
+    able_at: Nanos,
     reckoning: Reckoning<'a>,
     /// The newest height that a member has decided.
     tip: Height,
 }
 
 impl<'a> Bound<'a> {
-    /// Of a world as it is; the class struck at `struck_at`.
-    pub fn of(plan: &'a LivenessPlan, world: &'a World, struck_at: Nanos) -> Self {
+    /// Of a world as it is; the class struck at `struck_at`, and all members were able at `able_at`.
+    pub fn of(plan: &'a LivenessPlan, world: &'a World, struck_at: Nanos, able_at: Nanos) -> Self {
         let present: &[usize] = match plan.class.are_others_present() {
             true => &plan.quorum.others,
             false => &[],
@@ -38,6 +39,7 @@ impl<'a> Bound<'a> {
             plan,
             world,
             struck_at,
+            able_at,
             reckoning: Reckoning::of(world, &plan.quorum, present),
             tip: heads.max().unwrap_or_default(),
         }
@@ -59,12 +61,15 @@ impl<'a> Bound<'a> {
     pub fn first(&self) -> Nanos {
         let members = self.plan.quorum.members.iter().map(|node| &self.world.nodes[*node]);
         let mut cores = members.filter_map(|node| node.core.as_ref());
-        let is_amid = cores.any(|core| core.head() == self.tip && core.round().is_some());
+        let is_running = cores.any(|core| core.head() == self.tip && core.round().is_some());
+        // The log of a process that has started since brings back the round that it was in.
+        let starts = |node: &usize| self.world.nodes[*node].clock.started >= self.struck_at;
+        let is_amid = is_running || self.plan.quorum.members.iter().any(starts);
         let start = Start {
             height: self.next(),
             round: (self.world.checks.bounds.rounds(self.next()) - 1) as u32,
             is_amid,
-            told: self.reckoning.told(),
+            told: self.untold(),
             unnoticed: self.unnoticed(),
             // A lock that the storm left may be known to one member alone until the next round.
             spare: self.spare().max(u64::from(is_amid)),
@@ -78,13 +83,18 @@ impl<'a> Bound<'a> {
         (self.struck_at + self.reckoning.noticed()).since(self.world.now)
     }
 
+    /// Until when statuses and signatures may be missing that the storm kept back.
+    fn untold(&self) -> Nanos {
+        (self.able_at + self.reckoning.told()).since(self.world.now)
+    }
+
     /// From when all members have decided a height until they have decided the next, `height`.
     pub fn following(&self, height: Height) -> Nanos {
         let start = Start {
             height,
             round: 0,
             is_amid: false,
-            told: Nanos::ZERO,
+            told: self.untold(),
             unnoticed: self.unnoticed(),
             spare: self.spare(),
         };
