@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ultramarine_net::message::{self, ValueRequest};
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::Tag;
 use ultramarine_types::{Assembly, Height};
@@ -18,10 +19,6 @@ const STRANGERS: u16 = 64;
 const PULLS: usize = 2;
 /// Blocks that are streamed, of which the median counts.
 const BLOCKS: u8 = 5;
-/// Two busy cores that carry the pullers as well: 2.9 with turns, and 6.9 without.
-const RATIO_MAX: f64 = 6.0;
-/// What a block needs at least on a quiet machine.
-const LEAST: Duration = Duration::from_millis(20);
 
 /// How long a block takes from the command to stream it until a validator has all of it.
 fn streamed(proposer: &mut Node, validator: &mut Node, block: &Assembly) -> Duration {
@@ -90,15 +87,17 @@ fn strangers_that_pull_packages_leave_the_proposers_stream_its_time() {
         }
     }
     proposer.expect_count("ultramarine_net_requests_served_total", &[], 8);
-    let pulled = median(&mut proposer, &mut validator, 30);
-    let ratio = pulled.as_secs_f64() / quiet.max(LEAST).as_secs_f64();
-    println!("a block of {BLOBS} blobs: {quiet:?} alone, {pulled:?} beside {STRANGERS} pullers ({ratio:.1} times)");
     let to = [("to", "strangers")];
-    println!(
-        "{} bytes for the pullers",
-        proposer.counter("ultramarine_net_serving_bytes_total", &to)
-    );
-    assert!(ratio <= RATIO_MAX, "{ratio:.1} times");
+    let bytes = |proposer: &Node| proposer.counter("ultramarine_net_serving_bytes_total", &to);
+    let before = bytes(&proposer);
+    let pulled = median(&mut proposer, &mut validator, 30);
+    let beside = bytes(&proposer) - before;
+    let streamed = u64::from(BLOCKS) * u64::from(BLOBS) * BLOB_BYTES as u64;
+    let ratio = pulled.as_secs_f64() / quiet.as_secs_f64();
+    println!("a block of {BLOBS} blobs: {quiet:?} alone, {pulled:?} beside {STRANGERS} pullers ({ratio:.1} times)");
+    println!("{beside} bytes for the pullers beside {streamed} of blocks");
+    // Times depend on what else the machine does. What leaves for strangers meanwhile does not.
+    assert!(beside <= streamed, "{beside} bytes for strangers beside {streamed}");
     // They are served as well.
     let served = proposer.counter("ultramarine_net_requests_served_total", &[]);
     proposer.expect_count("ultramarine_net_requests_served_total", &[], served + 4);
