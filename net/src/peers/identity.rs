@@ -399,6 +399,10 @@ mod tests {
         let spki = [SPKI_PREFIX.as_slice(), &identity.peer().0].concat();
         assert_eq!(peer_in(&spki), Some(identity.peer()));
         assert_eq!(peer_in(&spki[..43]), None);
+        // The same length, and a key of another kind (X25519).
+        let mut other = spki.clone();
+        other[8] = 0x6e;
+        assert_eq!(peer_in(&other), None);
         assert_eq!(peer_in(&[spki.as_slice(), &[0]].concat()), None);
     }
 }

@@ -361,6 +361,8 @@ mod tests {
         bytes[..4].copy_from_slice(&OLD_VERSION.to_le_bytes());
         assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::OldFormat));
         assert!(Goodbye::OldFormat.to_string().contains("update it"));
+        bytes[..4].copy_from_slice(&4u32.to_le_bytes());
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Version), "of another version");
     }
 
     #[test]
@@ -374,6 +376,15 @@ mod tests {
         assert_eq!(Hello::parse(&bytes, OURS), Ok((later, 3)));
         let mut bytes = body(&hello(9));
         bytes.push(0);
+        assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Protocol));
+    }
+
+    #[test]
+    fn a_hello_is_attested_or_not_and_nothing_else() {
+        let mut bytes = body(&hello(9));
+        let attested = 2 * 4 + 3 * 32 + 8;
+        assert_eq!(bytes[attested], 1);
+        bytes[attested] = 2;
         assert_eq!(Hello::parse(&bytes, OURS), Err(Goodbye::Protocol));
     }
 
