@@ -285,7 +285,7 @@ const HUNTS: &[Hunt] = &[
         &["scenario"],
     ),
     hunt(Core(Planted::RoundsAlike), Scenario("slow-messages"), &["scenario"]),
-    hunt(Core(Planted::LateBuildsDropped), Scenario("slow-builds"), &["scenario"]),
+    hunt(Core(Planted::LateBuildsDropped), Scenario("slow-builds"), &["I14"]),
     hunt(
         Core(Planted::EveryProposerAwaited),
         Scenario("gate-closed"),
