@@ -157,15 +157,16 @@ impl ScriptedEl {
 
     /// Falls into a mood that a fault picked, or into one like it.
     pub fn fall_into(&mut self, mood: Mood, until: Nanos) {
-        let other = match mood {
-            Mood::StaleHead => Mood::OtherHead,
-            Mood::InvalidOnce => Mood::PayloadError,
+        // In thousandths. An answer of `INVALID` needs a payload that is new to the client, so it comes about seldom.
+        let (other, likely) = match mood {
+            Mood::StaleHead => (Mood::OtherHead, 600),
+            Mood::InvalidOnce => (Mood::PayloadError, 200),
             // Few builds fall into a mood, so three moods make this one.
-            Mood::Accepted | Mood::Unavailable | Mood::Slow => Mood::BadBuild,
-            Mood::Syncing => mood,
-            Mood::OtherHead | Mood::PayloadError | Mood::BadBuild => mood,
+            Mood::Accepted | Mood::Unavailable | Mood::Slow => (Mood::BadBuild, 600),
+            Mood::Syncing => (mood, 600),
+            Mood::OtherHead | Mood::PayloadError | Mood::BadBuild => (mood, 600),
         };
-        let mood = if self.mood_dice.chance(600) { other } else { mood };
+        let mood = if self.mood_dice.chance(likely) { other } else { mood };
         self.set_mood(mood, until);
     }
 
