@@ -24,6 +24,7 @@ use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
 use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
+use self::closing::CloseQuietly;
 #[cfg(test)]
 pub(crate) use self::evidence::{EVIDENCE_ROWS_MAX, FALSE_VALUES_PER_VALIDATOR_MAX};
 pub(crate) use self::leaves::{LEAF_BYTES_MAX, Rebuilt, Remains};
@@ -36,6 +37,7 @@ use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
 
+mod closing;
 mod evidence;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
@@ -127,7 +129,7 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, 
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    database: Database,
+    database: CloseQuietly,
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
     /// Transactions begun: who reads the file beside them looks whether there was one.
@@ -211,7 +213,7 @@ impl Index {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            database,
+            database: database.into(),
             tallies: Mutex::default(),
             writes_begun: AtomicU64::new(0),
         })
