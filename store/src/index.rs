@@ -133,7 +133,7 @@ pub struct Index {
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
     /// Transactions begun: who reads the file beside them looks whether there was one.
-    writes_begun: AtomicU64,
+    writes_begun: Arc<AtomicU64>,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -215,7 +215,7 @@ impl Index {
             path: path.to_owned(),
             database: database.into(),
             tallies: Mutex::default(),
-            writes_begun: AtomicU64::new(0),
+            writes_begun: Arc::default(),
         })
     }
 

@@ -45,6 +45,8 @@ const INDEX_FILE_BYTES_MAX: u64 = 64 << 20;
 /// How often something is read that others may be writing, and how long to wait between two tries.
 const TRIES: usize = 5;
 const TRY_PAUSE: Duration = Duration::from_millis(300);
+/// A transaction on the index has ended after this long, but on a disk that stands still.
+const TRANSACTION_TIME: Duration = Duration::from_millis(50);
 /// The index's file is called damaged when so many readings say so.
 const FAILURES_TO_BELIEVE: usize = 2;
 const _: () = assert!(FAILURES_TO_BELIEVE <= TRIES);
@@ -238,7 +240,13 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             self.forget_index();
             let chain = self.view.segments().chain();
             let before = self.view.index().writes_begun();
-            let read = guarded(|| Index::open_untouched(path, chain).map_err(|error| error.to_string()));
+            // A transaction that had begun before has ended by then.
+            std::thread::sleep(TRANSACTION_TIME);
+            let index = self.view.index();
+            let read = guarded(|| {
+                let again = index.open_again(chain, before);
+                again.map(drop).map_err(|error| error.to_string())
+            });
             let Err(reason) = read else { return Ok(()) };
             // A commit changes pages while they are read. Such a reading says nothing.
             if self.view.index().writes_begun() == before {

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 use ultramarine_types::ChainIdentity;
@@ -19,7 +20,16 @@ use crate::format::PAGE_BYTES;
 #[derive(Debug)]
 pub(super) struct Untouched {
     file: File,
+    /// Who else may write the file: pages are refused once that has begun.
+    writer: Option<OtherWriter>,
     written: Mutex<Written>,
+}
+
+/// Transactions that a writer of the same file has begun, and how many they were when reading began.
+#[derive(Debug)]
+pub(super) struct OtherWriter {
+    begun: Arc<AtomicU64>,
+    before: u64,
 }
 
 #[derive(Debug)]
@@ -32,11 +42,12 @@ struct Written {
 }
 
 impl Untouched {
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, writer: Option<OtherWriter>) -> io::Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         Ok(Self {
             file,
+            writer,
             written: Mutex::new(Written {
                 length,
                 file_bytes: length,
@@ -55,6 +66,11 @@ impl Untouched {
         let from = page * PAGE_BYTES;
         let there = file_bytes.saturating_sub(from).min(PAGE_BYTES);
         self.file.read_exact_at(&mut bytes[..index(there)?], from)?;
+        // Pages of two moments are each right, and together nonsense, over which redb panics even while it closes.
+        let is_written = |writer: &OtherWriter| writer.begun.load(Ordering::Acquire) != writer.before;
+        if self.writer.as_ref().is_some_and(is_written) {
+            return Err(io::Error::other("the file is written meanwhile"));
+        }
         Ok(bytes)
     }
 }
@@ -62,7 +78,18 @@ impl Untouched {
 impl Index {
     /// Opens an index of this chain for reading, checks every page of it, and leaves the file as it is.
     pub fn open_untouched(path: &Path, chain: ChainIdentity) -> Result<Self, IndexError> {
-        let untouched = Untouched::open(path).map_err(|error| redb::StorageError::Io(error).into());
+        Self::open_beside(path, chain, None)
+    }
+
+    /// Opens this index's own file for reading once more, as [`Index::open_untouched`] does. Fails if a transaction
+    /// begins meanwhile; `before` of them had begun when nothing was written.
+    pub fn open_again(&self, chain: ChainIdentity, before: u64) -> Result<Self, IndexError> {
+        let begun = Arc::clone(&self.writes_begun);
+        Self::open_beside(&self.path, chain, Some(OtherWriter { begun, before }))
+    }
+
+    fn open_beside(path: &Path, chain: ChainIdentity, writer: Option<OtherWriter>) -> Result<Self, IndexError> {
+        let untouched = Untouched::open(path, writer).map_err(|error| redb::StorageError::Io(error).into());
         let database = untouched.and_then(|untouched| {
             Self::builder()
                 .set_check_integrity_on_open(true)
@@ -182,7 +209,7 @@ mod tests {
         for path in &paths {
             std::fs::write(path, &before).expect("written");
         }
-        let untouched = Untouched::open(&paths[0]).expect("opened");
+        let untouched = Untouched::open(&paths[0], None).expect("opened");
         let file = File::options().read(true).write(true).open(&paths[1]).expect("opened");
         // Steps that follow from one number, as a generator of Lehmer's.
         let mut state: u64 = 1;
