@@ -53,6 +53,7 @@ pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
 pub use connection::queue::{MessageName, Queue};
 pub use patience::AnswerPatience;
+pub use peers::bans::Bans;
 pub use peers::budgets::{Budgets, Payer, Spend, Spender};
 pub use peers::identity::{Attestation, Attester, Identity};
 pub use peers::origin::{PeerOrigin, Site};

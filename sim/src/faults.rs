@@ -184,6 +184,8 @@ pub const OTHERS: &[&str] = &[
     "closed-as-slow",
     "hello-refused",
     "disk-wiped",
+    "banned",
+    "kept-out",
 ];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::network::{ClockReading, Status};
-use ultramarine_types::{Nanos, PeerId};
+use ultramarine_types::{Height, Nanos, PeerId};
 
 use crate::bounds::{
     self, NEWS_BURST, NEWS_PER_SECOND, STATUSES_BURST, STATUSES_PER_SECOND, STRANGERS_STATUSES_BURST,
@@ -98,6 +98,13 @@ impl Statuses {
         self.due.remove(&(due, id));
         let (_, status) = self.peers.get_mut(&id)?.waiting.take()?;
         Some((id, status))
+    }
+
+    /// Whether a peer has said that it is so far behind that it can take no value of this height.
+    pub fn is_behind(&self, id: &PeerId, height: Height) -> bool {
+        let newest = self.peers.get(id).and_then(|peer| peer.newest.as_ref());
+        // It takes values of the height that it is at, and of the next.
+        newest.is_some_and(|status| status.tip.next().next() < height)
     }
 
     /// A peer is gone. What it has spent is remembered.

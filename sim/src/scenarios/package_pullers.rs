@@ -8,10 +8,11 @@ use crate::adversaries::AdversaryKind;
 use crate::world::World;
 
 const VALIDATORS: usize = 4;
-const STRANGERS: usize = 8;
-const BLOBS: u32 = 64;
-/// A gigabit. Three copies of a block take 0.2 s of it, and a package as long as one copy.
-const BYTES_PER_MS: u64 = 125_000;
+const STRANGERS: usize = 12;
+const BLOBS: u32 = 32;
+/// A quarter of a gigabit. Three copies of a block take 0.4 s of it. If each connection had the same share, they would
+/// take 2 s, which no round waits for.
+const BYTES_PER_MS: u64 = 31_250;
 /// Heights before the count begins: so many there are to pull.
 const FIRST: Height = Height(4);
 const HEIGHTS: u64 = 8;

@@ -20,6 +20,8 @@ use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, Sync, World, WorldNotice};
 use crate::checks::{CheckOutcome, blame, validity};
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::wire::{SimFrame, StreamId};
 
 /// From the network tile to the core over their link.
@@ -310,8 +312,8 @@ impl World {
         Ok(())
     }
 
-    fn charge(&mut self, index: usize, peer: &ultramarine_types::PeerId, fault: Fault) {
-        let Some(peer) = self.peer_index(peer) else { return };
+    fn charge(&mut self, index: usize, name: &ultramarine_types::PeerId, fault: Fault) {
+        let Some(peer) = self.peer_index(name) else { return };
         self.trace
             .line(self.now, format_args!("{index} charges {peer} {}", fault.name()));
         self.notices.push(WorldNotice::Charge {
@@ -323,6 +325,29 @@ impl World {
         self.note(index, checked);
         if !self.nodes[peer].is_honest() {
             self.count("adversary-charged");
+        }
+        if self.config.bans {
+            self.punish(index, peer, *name, fault);
+        }
+    }
+
+    /// Bans a peer whose score has reached the threshold.
+    fn punish(&mut self, index: usize, peer: usize, name: ultramarine_types::PeerId, fault: Fault) {
+        #[cfg(feature = "planted")]
+        let fault = match fault {
+            Fault::Withheld if self.config.planted == Some(PlantedBug::SlownessBanned) => Fault::Part,
+            fault => fault,
+        };
+        let origin = self.guest(peer, self.nodes[peer].address).origin();
+        let node = &mut self.nodes[index];
+        let now = node.clock.local(self.now);
+        let is_banned = node.bans.charge(now, name, Some(origin), fault);
+        if is_banned && self.nodes[peer].peer == name && self.nodes[index].sees.contains_key(&peer) {
+            self.trace.line(self.now, format_args!("{index} bans {peer}"));
+            self.count("banned");
+            let checked = blame::banned(peer, self.nodes[peer].is_honest());
+            self.note(index, checked);
+            self.close(index, peer);
         }
     }
 
