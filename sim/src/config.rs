@@ -152,7 +152,10 @@ impl RunConfig {
         }
         // Of dice of their own, so that all else of a seed stays as it is.
         this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
-        this.bans = Dice::of(seed, "bans").chance(500);
+        this.bans = Dice::of(seed, "bans").chance(350);
+        if Dice::of(seed, "lost logs").chance(150) {
+            this.fault_kinds.push(FaultKind::LoseLog);
+        }
         if Dice::of(seed, "pauses").chance(300) {
             this.fault_kinds.push(FaultKind::Pause);
         }

@@ -185,6 +185,8 @@ pub const OTHERS: &[&str] = &[
     "hello-refused",
     "disk-wiped",
     "banned",
+    "pull",
+    "status-flood",
     "kept-out",
 ];
 

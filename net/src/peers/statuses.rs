@@ -156,7 +156,7 @@ fn essence(status: &Status) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use ultramarine_types::{Height, fixtures};
+    use ultramarine_types::fixtures;
 
     use super::*;
 
@@ -185,6 +185,17 @@ mod tests {
             }
         }
         (heard, newest)
+    }
+
+    #[test]
+    fn a_peer_that_lacks_the_two_heights_before_is_behind() {
+        let mut statuses = Statuses::default();
+        assert!(!statuses.is_behind(&peer(1), Height(9)), "it has said nothing");
+        statuses.hear(Nanos::ZERO, peer(1), true, status(7));
+        assert!(!statuses.is_behind(&peer(1), Height(9)));
+        assert!(statuses.is_behind(&peer(1), Height(10)));
+        statuses.hear(Nanos::ZERO, peer(1), true, status(8));
+        assert!(!statuses.is_behind(&peer(1), Height(10)), "it has come nearer");
     }
 
     #[test]
