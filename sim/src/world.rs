@@ -262,8 +262,8 @@ pub struct World {
     pub(crate) under_way: Vec<BTreeSet<u64>>,
     names: BTreeMap<PeerId, usize>,
     pub(crate) dialing: BTreeSet<(usize, usize)>,
-    /// When the newest status of one node arrives at another.
-    pub(crate) statuses_at: BTreeMap<(usize, usize), Nanos>,
+    /// The event that brought the newest status of one node to another.
+    pub(crate) statuses_come: BTreeMap<(usize, usize), u64>,
     pub(crate) next_stream: u64,
     pub(crate) faults_over: bool,
     pub(crate) dice: Dice,
@@ -391,7 +391,7 @@ impl World {
             under_way: vec![BTreeSet::new(); config.nodes()],
             names: BTreeMap::new(),
             dialing: BTreeSet::new(),
-            statuses_at: BTreeMap::new(),
+            statuses_come: BTreeMap::new(),
             next_stream: 1,
             faults_over: false,
             dice: Dice::of(config.seed, "world"),

@@ -321,6 +321,8 @@ fn a_full_node_that_is_behind_is_streamed_nothing() {
         })
     };
     let (mut behind, mut other) = (full_node(8, &node), full_node(9, &node));
+    behind.expect_peer(node.peer);
+    other.expect_peer(node.peer);
     let tells = |full_node: &Node, node: &mut Node, tip: u64| {
         let status = fixtures::status(Height(tip));
         full_node.tell(NetCommand::Status { to: node.peer, status });

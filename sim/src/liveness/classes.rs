@@ -238,10 +238,11 @@ impl LivenessPlan {
         kinds.push(AdversaryKind::Puller);
         self.config.adversaries = strangers.map(|stranger| (stranger, *dice.pick(&kinds))).collect();
         // One is enough, and all that a run has time for.
-        if Dice::of(self.config.seed, "status flood").chance(300)
+        if Dice::of(self.config.seed, "status flood").chance(150)
             && let Some((_, kind)) = self.config.adversaries.last_mut()
         {
             *kind = AdversaryKind::StatusFlood;
+            self.config.events_max *= 4;
         }
     }
 

@@ -187,8 +187,20 @@ impl World {
         }
     }
 
+    /// Whether the status that comes now was sent before one that has come. All that a node says of itself goes over one
+    /// stream, on which nothing overtakes. Votes are not held to that: they come again by other ways.
+    fn is_overtaken(&mut self, from: usize, index: usize) -> bool {
+        let newest = self.statuses_come.entry((from, index)).or_default();
+        let is_older = self.happening < *newest;
+        *newest = self.happening.max(*newest);
+        is_older
+    }
+
     /// A status has been read: its node's core hears it at once, or when its peer may be heard again.
     fn hear_status(&mut self, from: usize, index: usize, status: Status) {
+        if self.is_overtaken(from, index) {
+            return;
+        }
         let peer = self.nodes[from].peer;
         let node = &mut self.nodes[index];
         let is_stranger = matches!(node.sees.get(&from), Some(PeerOrigin::Site(_)) | None);
@@ -370,5 +382,24 @@ impl World {
                 event: Box::new(event),
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunConfig;
+
+    #[test]
+    fn a_status_that_a_newer_one_has_overtaken_is_not_heard() {
+        let mut world = World::new(RunConfig::quiet(1));
+        let mut is_overtaken = |number, from| {
+            world.happening = number;
+            world.is_overtaken(from, 1)
+        };
+        assert!(!is_overtaken(7, 0) && !is_overtaken(9, 0));
+        assert!(is_overtaken(8, 0));
+        assert!(!is_overtaken(8, 2), "of another node");
+        assert!(!is_overtaken(10, 0));
     }
 }

@@ -78,10 +78,6 @@ impl World {
                 return;
             }
         };
-        let moments = match frame {
-            SimFrame::Status(_) => [self.in_order(from, to, moments), None],
-            _ => moments,
-        };
         let Some(epoch) = self.network.epoch(from, to) else {
             return;
         };
@@ -96,16 +92,6 @@ impl World {
             let Some(frame) = frame else { return };
             self.bring(moment, from, to, epoch, bytes, step, frame);
         }
-    }
-
-    /// When a status arrives: behind those that left before it. A connection has one stream for all that it says of
-    /// itself, and nothing overtakes or comes twice on a stream. Votes are not held to that here: they come again by
-    /// other ways.
-    fn in_order(&mut self, from: usize, to: usize, moments: [Option<Nanos>; 2]) -> Option<Nanos> {
-        let first = moments.into_iter().flatten().min()?;
-        let last = self.statuses_at.entry((from, to)).or_default();
-        *last = first.max(*last + Nanos(1));
-        Some(*last)
     }
 
     /// Plans the next step of a frame.
@@ -271,21 +257,5 @@ impl World {
         if let Some(epoch) = self.network.epoch(a, b) {
             self.queue.plan(self.now, Event::Close { a, b, epoch });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::RunConfig;
-
-    #[test]
-    fn a_status_comes_once_and_behind_those_that_left_before_it() {
-        let mut world = World::new(RunConfig::quiet(1));
-        let mut arrives = |to, moments: [Option<u64>; 2]| world.in_order(0, to, moments.map(|it| it.map(Nanos)));
-        assert_eq!(arrives(1, [Some(10), Some(12)]), Some(Nanos(10)));
-        assert_eq!(arrives(1, [Some(5), None]), Some(Nanos(11)));
-        assert_eq!(arrives(2, [Some(5), None]), Some(Nanos(5)), "at another node");
-        assert_eq!(arrives(1, [None, None]), None, "it is lost");
     }
 }
