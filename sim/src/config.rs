@@ -152,7 +152,7 @@ impl RunConfig {
         }
         // Of dice of their own, so that all else of a seed stays as it is.
         this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
-        this.bans = Dice::of(seed, "bans").chance(350);
+        this.bans = Dice::of(seed, "bans").chance(250);
         if Dice::of(seed, "lost logs").chance(150) {
             this.fault_kinds.push(FaultKind::LoseLog);
         }
