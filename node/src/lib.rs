@@ -4,7 +4,9 @@
 
 pub mod archive;
 pub mod board;
+pub mod conditions;
 pub mod config;
+pub mod disk;
 pub mod embedded;
 pub mod genesis;
 pub mod home;

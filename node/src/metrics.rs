@@ -1,5 +1,8 @@
 //! This file knows the counters and histograms that follow from the core's events.
 
+pub mod process;
+pub mod reference;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ultramarine_core::io::Event;

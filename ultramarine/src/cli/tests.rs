@@ -29,6 +29,7 @@ fn every_promised_line_parses() {
         "ultramarine start --home h",
         "ultramarine start --home h --engine http://127.0.0.1:8551 --jwt-secret jwt.hex",
         "ultramarine topology",
+        "ultramarine metrics-reference",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
         "ultramarine devnet --archive a",
