@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ultramarine_core::CoreConfig;
 use ultramarine_engine::{Endpoint, EngineOptions, Secret, Waiting};
-use ultramarine_net::{Attester, NetOptions, PeerConfig};
+use ultramarine_net::{Attester, NetOptions, PeerBook, PeerConfig};
 use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::StoreOptions;
 use ultramarine_types::{Nanos, Nonce};
@@ -129,6 +129,7 @@ pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpS
         upgrades_hash: genesis.upgrades_hash,
         fork_schedule_hash: genesis.fork_schedule_hash,
         io,
+        book: PeerBook::default(),
     }
 }
 
