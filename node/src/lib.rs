@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod board;
+pub mod catch_up;
 pub mod config;
 pub mod embedded;
 pub mod genesis;

@@ -20,7 +20,7 @@ use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::limits::{KernelLimits, raise_soft_limits};
 use ultramarine_runtime::outlet;
 use ultramarine_runtime::topology::Topology;
-use ultramarine_runtime::{Halt, Io, Reason, Registry};
+use ultramarine_runtime::{Clock, Halt, Io, Reason, Registry};
 use ultramarine_types::storage::Source;
 
 use crate::archive::progress::ArchiveProgress;
@@ -151,6 +151,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
 
     if let Some(addresses) = config.engine.embedded {
         let client = embedded
+    show_catch_up(&crew.registry, &board);
             .ok_or("this build has none; set engine.embedded to false")
             .map_err(start_error("starting the embedded execution client"))?;
         let is_new = store.recovered.head.is_none() && keys.validator.is_some();
@@ -195,6 +196,21 @@ fn open_recorder(config: &Config) -> Result<Option<Recorder>, NodeError> {
     path.map(open)
         .transpose()
         .map_err(start_error("opening log.messages_file"))
+}
+
+/// Shows how long a node that lags will take.
+fn show_catch_up(registry: &Registry, board: &Arc<Board>) {
+    let board = Arc::clone(board);
+    registry.probe_gauge(
+        "ultramarine_sync_left_seconds",
+        "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
+         unknown.",
+        &[],
+        move || {
+            let status = board.catch_up_status(Clock::start().now())?;
+            status.seconds_left.map(|seconds| seconds as f64)
+        },
+    );
 }
 
 /// The board, on which stands already what an earlier life decided.

@@ -34,6 +34,7 @@ pub mod medium;
 pub mod metrics;
 pub mod outlet;
 pub mod print;
+pub mod progress;
 pub mod pulse;
 pub mod ring;
 pub mod signals;

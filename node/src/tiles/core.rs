@@ -280,6 +280,11 @@ impl Audience {
     fn tell(&mut self, event: &Event) {
         self.board.apply(event);
         self.metrics.apply(event);
+        if matches!(event, Event::Decided { .. } | Event::Lag { .. })
+            && let Some(words) = self.board.look_behind(Clock::start().now())
+        {
+            tracing::info!("catching up: {words}");
+        }
         log(event, &mut self.said);
     }
 }

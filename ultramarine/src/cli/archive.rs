@@ -15,6 +15,7 @@ use ultramarine_node::archive::spans;
 use ultramarine_node::config::Config;
 use ultramarine_node::genesis::Genesis;
 use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_runtime::progress::Unit;
 use ultramarine_runtime::{Registry, print};
 use ultramarine_store::archive::{HeightSpan, SPAN_HEIGHTS_MAX};
 use ultramarine_store::{OpenStore, StoreOptions, Writer};
@@ -22,6 +23,7 @@ use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, StoreReques
 use ultramarine_types::{Assembly, ChainIdentity, Height};
 
 use crate::cli::home::HomeArgs;
+use crate::progress::Shown;
 
 /// A running node says within this time how far it archived.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -180,7 +182,10 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
         let objects = remote.list().await?;
         let (mut heights_count, mut bytes, mut without_blobs) = (0_u64, 0_u64, 0_u64);
         for object in &objects {
+        let all_bytes = objects.iter().map(|object| object.bytes).sum();
+        let mut shown = Shown::new("verifying", Unit::Bytes);
             let looked = audit::verify(remote, *object, |height| {
+            shown.at(bytes, Some(all_bytes));
                 heights_count += 1;
                 without_blobs += u64::from(!height.is_whole());
                 Ok(())
@@ -191,11 +196,13 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
                 Err(error @ (ArchiveError::Flawed { .. } | ArchiveError::Missing { .. })) => {
                     wrong_count += 1;
                     print::line(&error)?;
+                    shown.clear();
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         print::line(format_args!(
+        drop(shown);
             "{remote}, chain {}: {} objects, {heights_count} heights ({without_blobs} without their blobs), {:.1} MB",
             remote.chain(),
             objects.len(),
@@ -247,7 +254,9 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
     let listed = remote.list().await?;
     let (mut next, mut objects_count) = (wanted.first, 0);
     while wanted.has(next) {
+    let mut shown = Shown::new("exporting", Unit::Heights);
         if let Some(there) = already_there(&remote, &listed, source.as_ref(), next).await? {
+        shown.at(next.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
             next = there.next();
             continue;
         }
@@ -261,6 +270,7 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         let object = spans::gather(source.as_ref(), owner.chain(), rest, SPAN_HEIGHTS_MAX.into()).await?;
         let written = spans::write(&remote, &object).await?;
         print::line(format_args!(
+        shown.clear();
             "heights {}: written, read back and verified, {:.1} MB",
             written.span,
             written.bytes as f64 / 1e6
@@ -275,6 +285,7 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         next = written.span.last.next();
     }
     print::line(format_args!(
+    drop(shown);
         "{remote} has heights {wanted}; {objects_count} objects are new"
     ))?;
     Ok(())
@@ -317,7 +328,9 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
     let (mut brought, mut lacking) = (0_u64, BTreeSet::new());
     let mut height = wanted.first;
     while wanted.has(height) {
+    let mut shown = Shown::new("importing", Unit::Heights);
         let is_here = view.decided_value(height).is_ok();
+        shown.at(height.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         let decided = view.decided(height);
         match (is_here, decided) {
             (true, _) => {}
@@ -335,6 +348,7 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
         height = height.next();
     }
     print::line(format_args!(
+    drop(shown);
         "{brought} heights of {wanted} were brought back from {remote}"
     ))?;
     if let Some(heights) = owner.config.retention.blobs_heights.filter(|_| brought > 0) {
