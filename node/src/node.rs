@@ -173,12 +173,13 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
         source,
         Arc::clone(&board),
         Arc::clone(&crew.registry),
+    let net = net_options(&config, &genesis, &keys, net_socket, io);
     )
     .allow_origins(config.http.cors_origins.clone());
     launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
-    let net = net_options(&config, &genesis, &keys, net_socket, io);
     launch::net(crew, io, net, links.net)?;
     tiles::watchdog::start(&crew.halt, &crew.registry, &board).map_err(start_error("starting the watchdog"))?;
+    .show_peers(net.book.clone())
     let audience = Audience {
         board,
         metrics: CoreMetrics::new(&crew.registry),
