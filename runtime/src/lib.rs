@@ -37,6 +37,7 @@ pub mod print;
 pub mod progress;
 pub mod pulse;
 pub mod ring;
+pub mod rotating;
 pub mod signals;
 pub mod skip;
 pub mod tile;

@@ -97,6 +97,7 @@ impl Owner {
             engine: None,
             jwt_secret: None,
             log: None,
+            log_format: None,
         })
     }
 
@@ -181,11 +182,11 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
     for remote in &remotes {
         let objects = remote.list().await?;
         let (mut heights_count, mut bytes, mut without_blobs) = (0_u64, 0_u64, 0_u64);
-        for object in &objects {
         let all_bytes = objects.iter().map(|object| object.bytes).sum();
         let mut shown = Shown::new("verifying", Unit::Bytes);
-            let looked = audit::verify(remote, *object, |height| {
+        for object in &objects {
             shown.at(bytes, Some(all_bytes));
+            let looked = audit::verify(remote, *object, |height| {
                 heights_count += 1;
                 without_blobs += u64::from(!height.is_whole());
                 Ok(())
@@ -195,14 +196,14 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
                 Ok(()) => {}
                 Err(error @ (ArchiveError::Flawed { .. } | ArchiveError::Missing { .. })) => {
                     wrong_count += 1;
-                    print::line(&error)?;
                     shown.clear();
+                    print::line(&error)?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        print::line(format_args!(
         drop(shown);
+        print::line(format_args!(
             "{remote}, chain {}: {} objects, {heights_count} heights ({without_blobs} without their blobs), {:.1} MB",
             remote.chain(),
             objects.len(),
@@ -253,10 +254,10 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
     remote.check_chain().await?;
     let listed = remote.list().await?;
     let (mut next, mut objects_count) = (wanted.first, 0);
-    while wanted.has(next) {
     let mut shown = Shown::new("exporting", Unit::Heights);
-        if let Some(there) = already_there(&remote, &listed, source.as_ref(), next).await? {
+    while wanted.has(next) {
         shown.at(next.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
+        if let Some(there) = already_there(&remote, &listed, source.as_ref(), next).await? {
             next = there.next();
             continue;
         }
@@ -269,8 +270,8 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         let rest = HeightSpan::new(next, last);
         let object = spans::gather(source.as_ref(), owner.chain(), rest, SPAN_HEIGHTS_MAX.into()).await?;
         let written = spans::write(&remote, &object).await?;
-        print::line(format_args!(
         shown.clear();
+        print::line(format_args!(
             "heights {}: written, read back and verified, {:.1} MB",
             written.span,
             written.bytes as f64 / 1e6
@@ -284,8 +285,8 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         objects_count += 1;
         next = written.span.last.next();
     }
-    print::line(format_args!(
     drop(shown);
+    print::line(format_args!(
         "{remote} has heights {wanted}; {objects_count} objects are new"
     ))?;
     Ok(())
@@ -327,10 +328,10 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
     let mut writer = Writer::new(Pwrite::new(None), state);
     let (mut brought, mut lacking) = (0_u64, BTreeSet::new());
     let mut height = wanted.first;
-    while wanted.has(height) {
     let mut shown = Shown::new("importing", Unit::Heights);
-        let is_here = view.decided_value(height).is_ok();
+    while wanted.has(height) {
         shown.at(height.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
+        let is_here = view.decided_value(height).is_ok();
         let decided = view.decided(height);
         match (is_here, decided) {
             (true, _) => {}
@@ -347,8 +348,8 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
         }
         height = height.next();
     }
-    print::line(format_args!(
     drop(shown);
+    print::line(format_args!(
         "{brought} heights of {wanted} were brought back from {remote}"
     ))?;
     if let Some(heights) = owner.config.retention.blobs_heights.filter(|_| brought > 0) {

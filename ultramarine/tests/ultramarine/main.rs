@@ -17,6 +17,7 @@ mod harness;
 mod healing;
 mod hostile;
 mod join;
+mod log;
 mod readers;
 mod refusals;
 mod relaunch;
