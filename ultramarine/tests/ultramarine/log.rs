@@ -63,9 +63,6 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
                 line["blobs"].is_u64() && line["bytes"].is_u64() && line["proposer"].is_string(),
                 "{line}"
             );
-            for stage in ["build_ms", "persist_ms", "vote_ms", "commit_ms"] {
-                assert!(line[stage].as_f64().is_some_and(|ms| ms < 60_000.0), "{stage}: {line}");
-            }
         }
     }
 
