@@ -355,5 +355,8 @@ fn an_opening_says_how_far_it_has_read() {
     assert!(told.len() >= 4, "{told:?}");
     assert!(told.is_sorted_by_key(|(done, _)| *done), "{told:?}");
     let (last, all) = told[told.len() - 1];
-    assert!(last == all && all > 0 && told.iter().all(|(_, total)| *total == all), "{told:?}");
+    assert!(
+        last == all && all > 0 && told.iter().all(|(_, total)| *total == all),
+        "{told:?}"
+    );
 }
