@@ -319,6 +319,7 @@ mod tests {
         Seenings {
             nodes: (0..nodes).map(node).collect(),
             timeline: vec![moment(0.0, 10), moment(10.0, 110)],
+            ..Seenings::default()
         }
     }
 

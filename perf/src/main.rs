@@ -19,6 +19,7 @@ use ultramarine_runtime::print;
 mod devnet;
 mod figures;
 mod folder;
+mod heat;
 mod hgrm;
 mod http;
 mod machine;

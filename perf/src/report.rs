@@ -11,6 +11,7 @@ use crate::watch::Seenings;
 
 mod distribution;
 mod figures;
+mod heat;
 mod scale;
 mod tables;
 #[cfg(test)]
@@ -76,6 +77,15 @@ pub fn render(run: &Run) -> String {
         "Time on a logarithmic axis, one bar per equal ratio. The lines mark the 50th, 90th and 99th percentile.",
         &distributions(&stages),
     );
+    if let Some(pictures) = heat(&run.seen) {
+        section(
+            &mut page,
+            "Latency over time",
+            "Time to the right, latency upwards on a logarithmic axis, all nodes together. The more blocks, the \
+             darker.",
+            &pictures,
+        );
+    }
     if let Some(picture) = timeline::render(&run.seen.timeline) {
         section(
             &mut page,
@@ -154,22 +164,32 @@ fn write_tiles(page: &mut String, run: &Run, stages: &Stages) {
 }
 
 fn distributions(stages: &Stages) -> String {
-    let mut cards = String::from("<div class=\"cards\">");
-    for (stage, histogram) in stages.iter() {
+    let pictures = stages
+        .iter()
+        .map(|(stage, histogram)| (stage, distribution::render(stage, histogram)));
+    cards(pictures).unwrap_or_else(|| "<p class=\"empty\">No node reported a stage.</p>".to_owned())
+}
+
+fn heat(seen: &Seenings) -> Option<String> {
+    cards(
+        Stage::ALL
+            .into_iter()
+            .filter_map(|stage| Some((stage, heat::render(stage, &seen.heat)?))),
+    )
+}
+
+/// A picture for each stage, two in a row; `None` if there is none.
+fn cards(pictures: impl Iterator<Item = (Stage, String)>) -> Option<String> {
+    let mut cards = String::new();
+    for (stage, picture) in pictures {
         let _ = write!(
             cards,
-            "<figure class=\"card\"><figcaption><b>{}</b><span>{}</span></figcaption>{}</figure>",
+            "<figure class=\"card\"><figcaption><b>{}</b><span>{}</span></figcaption>{picture}</figure>",
             title_of(stage),
             meaning_of(stage),
-            distribution::render(stage, histogram)
         );
     }
-    cards.push_str("</div>");
-    if stages.iter().next().is_none() {
-        "<p class=\"empty\">No node reported a stage.</p>".to_owned()
-    } else {
-        cards
-    }
+    (!cards.is_empty()).then(|| format!("<div class=\"cards\">{cards}</div>"))
 }
 
 fn section(page: &mut String, title: &str, about: &str, body: &str) {

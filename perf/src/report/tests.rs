@@ -1,4 +1,5 @@
 use super::*;
+use crate::heat::Heat;
 use crate::outcome::NodeOutcome;
 use crate::resources::Resources;
 use crate::stages::tests::histogram;
@@ -18,6 +19,19 @@ fn cloud(median_ns: f64, records: u64, seed: u64) -> hdrhistogram::Histogram<u64
         let tail = if uniform() > 0.97 { 4.0 } else { 1.0 };
         (median_ns * (bell * 0.5).exp() * tail) as u64
     }))
+}
+
+/// Forty seconds of a run in which every stage takes longer in the middle.
+fn heat(medians: &[(Stage, f64)]) -> Heat {
+    let (mut heat, mut stages) = (Heat::default(), Stages::default());
+    for second in 0..40u64 {
+        let slower = if (15..22).contains(&second) { 4.0 } else { 1.0 };
+        for (stage, median) in medians {
+            stages.add(*stage, &cloud(median * slower, 9, second * 17 + *stage as u64));
+        }
+        heat.look(second as f64 + 1.0, &stages);
+    }
+    heat
 }
 
 pub(super) fn sample() -> Run {
@@ -94,6 +108,7 @@ pub(super) fn sample() -> Run {
                     blobs: at * 5 - (at % 3),
                 })
                 .collect(),
+            heat: heat(&medians.map(|(stage, median, _)| (stage, median))),
         },
     }
 }
@@ -115,6 +130,11 @@ fn every_stage_has_a_picture_a_row_and_a_bar() {
         assert!(
             page.contains(&format!("<title>{}: median", stage.name())),
             "no bar of {}",
+            stage.name()
+        );
+        assert!(
+            page.contains(&format!("aria-label=\"{} over the run:", stage.name())),
+            "no heatmap of {}",
             stage.name()
         );
     }
