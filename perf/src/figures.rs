@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ultramarine_types::Stage;
 use ultramarine_types::limits::BLOB_BYTES;
 
+use crate::machine::MachineFacts;
 use crate::outcome::{Outcome, Published};
 use crate::sample::Sample;
 use crate::stages::quantile_ns;
 use crate::watch::Seenings;
 
 /// Every figure of one run. What is "a blob" is a blob decided by a node between the first and the last look at it.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
+    /// Not told by what wrote figures before it was kept.
+    #[serde(default)]
+    pub setting: Setting,
     pub blobs_per_block_max: u32,
     pub heights: u64,
     pub blobs: u64,
@@ -26,7 +30,7 @@ pub struct Figures {
     /// While deciding.
     pub blobs_per_second: f64,
     /// Every stage that was recorded.
-    pub stages_ms: BTreeMap<&'static str, Quantiles>,
+    pub stages_ms: BTreeMap<String, Quantiles>,
     /// CPU time of a node's tiles, in microseconds a blob.
     pub tiles_us_per_blob: BTreeMap<String, Option<f64>>,
     /// CPU time of a node's other threads: reads for HTTP and whatever a tile hands on.
@@ -47,8 +51,22 @@ pub struct Figures {
     pub received_bytes_per_blob_byte: Option<f64>,
 }
 
+/// With what a run was made, and where.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Setting {
+    /// The node's.
+    pub version: String,
+    pub command: String,
+    /// Which I/O was asked for.
+    pub io: String,
+    pub machine: MachineFacts,
+    /// When it ended, in seconds since 1970.
+    pub finished_unix: u64,
+}
+
 /// A stage, in milliseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Median.
     pub p50: f64,
@@ -64,7 +82,7 @@ impl Figures {
         let quantiles = |stage: Stage| {
             let ms = |quantile| quantile_ns(&stages, stage, quantile).map(|ns| ns as f64 / 1e6);
             Some((
-                stage.name(),
+                stage.name().to_owned(),
                 Quantiles {
                     p50: ms(0.5)?,
                     p99: ms(0.99)?,
@@ -78,6 +96,7 @@ impl Figures {
         let us_per_blob = |ns: f64| Some(ns / 1e3 / blobs?);
         let tiles_ns: u64 = spent.tiles_ns.values().sum();
         Self {
+            setting: Setting::default(),
             blobs_per_block_max,
             heights: outcome.heights,
             blobs: outcome.blobs,
@@ -150,12 +169,21 @@ impl Spent {
 }
 
 /// A column: its name, and its number in a run.
-type Column = (String, Number);
+pub type Column = (String, Number);
 /// A number of a run, if it is known.
-type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
+pub type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
 
 /// Tables in Markdown, with a row for each run and one of medians.
 pub fn tables(runs: &[Figures]) -> String {
+    groups(runs)
+        .iter()
+        .map(|(title, columns)| format!("{title}\n\n{}", table(runs, columns)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The figures that any of these runs may have, in groups with a title.
+pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 3] {
     let column = |name: &str, number: Number| (name.to_owned(), number);
     let mut rate: Vec<Column> = vec![
         column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
@@ -169,7 +197,10 @@ pub fn tables(runs: &[Figures]) -> String {
             &format!("{} p50", stage.name()),
             Box::new(move |run| Some(of(run)?.p50)),
         ));
-        rate.push(column("p99", Box::new(move |run| Some(of(run)?.p99))));
+        rate.push(column(
+            &format!("{} p99", stage.name()),
+            Box::new(move |run| Some(of(run)?.p99)),
+        ));
     }
     let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| run.node_us_per_blob))];
     let tiles: std::collections::BTreeSet<String> = runs
@@ -204,10 +235,11 @@ pub fn tables(runs: &[Figures]) -> String {
         ("CPU of a node in microseconds a blob, by tile:", cpu),
         ("Memory at its peak, and bytes for each byte of a blob:", space),
     ]
-    .iter()
-    .map(|(title, columns)| format!("{title}\n\n{}", table(runs, columns)))
-    .collect::<Vec<_>>()
-    .join("\n")
+}
+
+/// Of sorted numbers; the upper one of the two in the middle.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }
 
 fn table(runs: &[Figures], columns: &[Column]) -> String {
@@ -231,7 +263,7 @@ fn table(runs: &[Figures], columns: &[Column]) -> String {
         row(&mut text, first.blobs_per_block_max, "median", columns, |number| {
             let mut all: Vec<f64> = runs.iter().filter_map(number).collect();
             all.sort_by(f64::total_cmp);
-            all.get(all.len() / 2).copied()
+            median(&all)
         });
     }
     text
@@ -257,7 +289,7 @@ fn row(
 }
 
 /// Three digits that matter.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let decimals = match number {
         100.0.. => 0,
         10.0.. => 1,

@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use ultramarine_types::Stage;
 
-use crate::machine::MachineFacts;
+use crate::figures::Setting;
 use crate::outcome::Outcome;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seenings;
 
+pub mod comparison;
 mod distribution;
 mod figures;
 mod heat;
@@ -26,16 +27,10 @@ use figures::{bytes, count, duration, escape, moment};
 pub struct Run {
     /// One line that names the run.
     pub title: String,
-    pub command: String,
-    pub machine: MachineFacts,
-    pub version: String,
+    pub setting: Setting,
     pub load: String,
-    /// Which I/O was asked for.
-    pub io: String,
     /// How long it took from start to end.
     pub seconds: f64,
-    /// When it ended, in seconds since 1970.
-    pub finished_unix: u64,
     /// What the devnet said.
     pub outcome: Outcome,
     /// What was seen meanwhile.
@@ -44,16 +39,7 @@ pub struct Run {
 
 pub fn render(run: &Run) -> String {
     let stages = run.seen.stages();
-    let mut page = String::with_capacity(96 * 1024);
-    let _ = write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>Ultramarine: {title}</title>\n<style>\n{style}</style></head>\n<body><main>\n",
-        title = escape(&run.title),
-        style = include_str!("report/style.css"),
-    );
+    let mut page = begin_page(&run.title);
     write_header(&mut page, run);
     write_tiles(&mut page, run, &stages);
     section(
@@ -107,8 +93,26 @@ pub fn render(run: &Run) -> String {
         "Ratios travel between machines; absolute times do not.",
         &tables::parameters(run),
     );
-    page.push_str("</main></body></html>\n");
+    end_page(page)
+}
+
+/// A page up to its content.
+fn begin_page(title: &str) -> String {
+    let mut page = String::with_capacity(96 * 1024);
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>Ultramarine: {title}</title>\n<style>\n{style}</style></head>\n<body><main>\n",
+        title = escape(title),
+        style = include_str!("report/style.css"),
+    );
     page
+}
+
+fn end_page(page: String) -> String {
+    page + "</main></body></html>\n"
 }
 
 fn write_header(page: &mut String, run: &Run) {
@@ -122,8 +126,8 @@ fn write_header(page: &mut String, run: &Run) {
         "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · \
          {}</p>{agreement}</header>",
         escape(&run.title),
-        moment(run.finished_unix),
-        escape(&run.machine.cpu),
+        moment(run.setting.finished_unix),
+        escape(&run.setting.machine.cpu),
     );
 }
 

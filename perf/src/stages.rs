@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use base64::Engine;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use ultramarine_types::Stage;
 
 /// One distribution per stage, in nanoseconds.
@@ -33,6 +33,19 @@ impl Stages {
             }
         }
         Ok(stages)
+    }
+
+    /// The document that [`read`](Self::read) takes.
+    pub fn to_json(&self) -> Result<String> {
+        let mut encoded = BTreeMap::new();
+        for (stage, histogram) in self.iter() {
+            let mut bytes = Vec::new();
+            V2Serializer::new()
+                .serialize(histogram, &mut bytes)
+                .map_err(|error| anyhow::anyhow!("stage {} cannot be encoded: {error:?}", stage.name()))?;
+            encoded.insert(stage.name(), base64::engine::general_purpose::STANDARD.encode(bytes));
+        }
+        serde_json::to_string(&encoded).context("texts have a JSON form")
     }
 
     /// Adds a distribution to a stage.
@@ -74,7 +87,6 @@ pub fn quantile_ns(stages: &Stages, stage: Stage, quantile: f64) -> Option<u64> 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use hdrhistogram::serialization::{Serializer, V2Serializer};
 
     /// A distribution as a node keeps it.
     pub fn histogram(values_ns: impl IntoIterator<Item = u64>) -> Histogram<u64> {
@@ -108,6 +120,8 @@ pub mod tests {
             (read.len(), read.max(), read.value_at_quantile(0.5)),
             (3, vote.max(), vote.value_at_quantile(0.5))
         );
+        let again = Stages::read(&stages.to_json().expect("encoded")).expect("read");
+        assert_eq!(again.get(Stage::Vote), stages.get(Stage::Vote));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ultramarine_types::Stage;
 
 use super::figures::{bytes, count, duration, escape, three_digits};
 use super::{Run, meaning_of, title_of};
+use crate::figures::Setting;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seen;
 
@@ -103,16 +104,22 @@ pub fn nodes(run: &Run) -> String {
 
 /// What was run, and where.
 pub fn parameters(run: &Run) -> String {
-    let Run { machine, .. } = run;
+    let Setting {
+        machine,
+        version,
+        io,
+        command,
+        finished_unix: _,
+    } = &run.setting;
     let rows = [
         ("CPU", format!("{}, {} cores", machine.cpu, machine.cores)),
         ("Memory", bytes(machine.memory_bytes)),
         ("Kernel", machine.kernel.clone()),
-        ("Node", run.version.clone()),
-        ("I/O asked for", run.io.clone()),
+        ("Node", version.clone()),
+        ("I/O asked for", io.clone()),
         ("Load", run.load.clone()),
         ("Duration", format!("{}\u{202f}s", three_digits(run.seconds))),
-        ("Command", run.command.clone()),
+        ("Command", command.clone()),
     ];
     let mut list = String::from("<dl class=\"card wide\">");
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -128,7 +135,7 @@ pub fn parameters(run: &Run) -> String {
     list
 }
 
-fn table(heads: &[&str], rows: &str) -> String {
+pub fn table(heads: &[&str], rows: &str) -> String {
     let mut head = String::new();
     for name in heads {
         let _ = write!(head, "<th scope=\"col\">{name}</th>");

@@ -1,5 +1,6 @@
 use super::*;
 use crate::heat::Heat;
+use crate::machine::MachineFacts;
 use crate::outcome::NodeOutcome;
 use crate::resources::Resources;
 use crate::stages::tests::histogram;
@@ -71,18 +72,20 @@ pub(super) fn sample() -> Run {
         serde_json::Value::String("0x8f2e4c1ab77d0000000000000000000000000000000000000000000000000000".to_owned());
     Run {
         title: "4 validators, 6 blobs a block".to_owned(),
-        command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
-        machine: MachineFacts {
-            cpu: "Example CPU @ 2.50GHz".to_owned(),
-            cores: 2,
-            kernel: "6.18.0".to_owned(),
-            memory_bytes: 8_000_000_000,
+        setting: Setting {
+            command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
+            machine: MachineFacts {
+                cpu: "Example CPU @ 2.50GHz".to_owned(),
+                cores: 2,
+                kernel: "6.18.0".to_owned(),
+                memory_bytes: 8_000_000_000,
+            },
+            version: "ultramarine 0.1.0".to_owned(),
+            io: "auto".to_owned(),
+            finished_unix: 1_795_000_000,
         },
-        version: "ultramarine 0.1.0".to_owned(),
         load: "2 files, 1.5 MB of pseudo-random content".to_owned(),
-        io: "auto".to_owned(),
         seconds: 52.4,
-        finished_unix: 1_795_000_000,
         outcome: Outcome {
             agreement: true,
             heights: 40,
@@ -152,9 +155,12 @@ fn the_page_needs_nothing_from_elsewhere() {
 
 #[test]
 fn tags_are_closed_in_order() {
-    let page = render(&sample());
+    tags_close(&render(&sample()));
+}
+
+pub(super) fn tags_close(page: &str) {
     let mut open: Vec<&str> = Vec::new();
-    let mut rest = page.as_str();
+    let mut rest = page;
     while let Some(at) = rest.find('<') {
         let tag = &rest[at + 1..at + rest[at..].find('>').expect("a tag ends")];
         rest = &rest[at + tag.len() + 2..];
@@ -175,7 +181,7 @@ fn tags_are_closed_in_order() {
 fn what_was_run_cannot_break_the_page() {
     let mut run = sample();
     run.title = "<script>alert(1)</script>".to_owned();
-    run.command = "a & b \"<c>\"".to_owned();
+    run.setting.command = "a & b \"<c>\"".to_owned();
     run.outcome.nodes[0].id = serde_json::Value::String("<i>".to_owned());
     let page = render(&run);
     assert!(!page.contains("<script>") && !page.contains("<i>") && page.contains("a &amp; b &quot;&lt;c&gt;&quot;"));
