@@ -251,7 +251,7 @@ pub mod tests {
     use super::*;
     use crate::figures::Quantiles;
     use crate::machine::MachineFacts;
-    use crate::stages::tests::{document, histogram};
+    use crate::stages::tests::{document, histogram, stages_of};
     use ultramarine_types::Stage;
 
     fn figures(rate: f64) -> Figures {
@@ -264,12 +264,11 @@ pub mod tests {
     }
 
     pub fn side(name: &str, rates: &[f64], vote_ms: u64) -> Side {
-        let mut stages = Stages::default();
-        stages.add(Stage::Vote, &histogram((0..50).map(|at| (vote_ms * 20 + at) * 50_000)));
+        let vote = histogram((0..50).map(|at| (vote_ms * 20 + at) * 50_000));
         Side {
             name: name.to_owned(),
             runs: rates.iter().copied().map(figures).collect(),
-            stages,
+            stages: stages_of(&[(Stage::Vote, vote)], &[]),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use ultramarine_types::Stage;
 use ultramarine_types::limits::BLOB_BYTES;
@@ -10,7 +11,6 @@ use ultramarine_types::limits::BLOB_BYTES;
 use crate::machine::MachineFacts;
 use crate::outcome::{Outcome, Published};
 use crate::sample::Sample;
-use crate::stages::quantile_ns;
 use crate::watch::Seenings;
 
 /// Every figure of one run. What is "a blob" is a blob decided by a node between the first and the last look at it.
@@ -31,6 +31,9 @@ pub struct Figures {
     pub blobs_per_second: f64,
     /// Every stage that was recorded.
     pub stages_ms: BTreeMap<String, Quantiles>,
+    /// How long calls to the client were open in each stage that waits for it.
+    #[serde(default)]
+    pub client_ms: BTreeMap<String, Quantiles>,
     /// CPU time of a node's tiles, in microseconds a blob.
     pub tiles_us_per_blob: BTreeMap<String, Option<f64>>,
     /// CPU time of a node's other threads: reads for HTTP and whatever a tile hands on.
@@ -79,16 +82,6 @@ impl Figures {
     #[allow(clippy::cast_precision_loss)] // Counts of one run.
     pub fn of(blobs_per_block_max: u32, outcome: &Outcome, seen: &Seenings) -> Self {
         let stages = seen.stages();
-        let quantiles = |stage: Stage| {
-            let ms = |quantile| quantile_ns(&stages, stage, quantile).map(|ns| ns as f64 / 1e6);
-            Some((
-                stage.name().to_owned(),
-                Quantiles {
-                    p50: ms(0.5)?,
-                    p99: ms(0.99)?,
-                },
-            ))
-        };
         let spent = Spent::of(seen);
         // Nothing was decided: then nothing is known of what a blob costs.
         let blobs = (spent.blobs > 0).then_some(spent.blobs as f64);
@@ -104,7 +97,8 @@ impl Figures {
             load: outcome.load.clone(),
             blobs_per_block: outcome.blobs as f64 / outcome.heights.max(1) as f64,
             blobs_per_second: seen.blobs_per_second().unwrap_or_default(),
-            stages_ms: Stage::ALL.into_iter().filter_map(quantiles).collect(),
+            stages_ms: quantiles(|stage| stages.get(stage)),
+            client_ms: quantiles(|stage| stages.client(stage)),
             tiles_us_per_blob: spent
                 .tiles_ns
                 .iter()
@@ -129,6 +123,21 @@ impl Figures {
             received_bytes_per_blob_byte: per_byte(spent.received_bytes),
         }
     }
+}
+
+/// Of each stage that has a distribution.
+#[allow(clippy::cast_precision_loss)] // Three digits are shown.
+fn quantiles<'a>(of: impl Fn(Stage) -> Option<&'a Histogram<u64>>) -> BTreeMap<String, Quantiles> {
+    let found = Stage::ALL.into_iter().filter_map(|stage| {
+        let histogram = of(stage)?;
+        let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        let quantiles = Quantiles {
+            p50: ms(0.5),
+            p99: ms(0.99),
+        };
+        Some((stage.name().to_owned(), quantiles))
+    });
+    found.collect()
 }
 
 /// What all nodes did and used between the first and the last look.
@@ -183,7 +192,7 @@ pub fn tables(runs: &[Figures]) -> String {
 }
 
 /// The figures that any of these runs may have, in groups with a title.
-pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 3] {
+pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 4] {
     let column = |name: &str, number: Number| (name.to_owned(), number);
     let mut rate: Vec<Column> = vec![
         column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
@@ -201,6 +210,20 @@ pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 3] {
             &format!("{} p99", stage.name()),
             Box::new(move |run| Some(of(run)?.p99)),
         ));
+    }
+    let mut client: Vec<Column> = Vec::new();
+    for stage in Stage::ALL {
+        let of = move |run: &Figures| run.client_ms.get(stage.name()).copied();
+        if runs.iter().any(|run| of(run).is_some()) {
+            client.push(column(
+                &format!("of {} p50", stage.name()),
+                Box::new(move |run| Some(of(run)?.p50)),
+            ));
+            client.push(column(
+                &format!("of {} p99", stage.name()),
+                Box::new(move |run| Some(of(run)?.p99)),
+            ));
+        }
     }
     let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| run.node_us_per_blob))];
     let tiles: std::collections::BTreeSet<String> = runs
@@ -232,6 +255,10 @@ pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 3] {
     ];
     [
         ("Rate, and stages in milliseconds:", rate),
+        (
+            "The client’s share of those stages that wait for it, in milliseconds:",
+            client,
+        ),
         ("CPU of a node in microseconds a blob, by tile:", cpu),
         ("Memory at its peak, and bytes for each byte of a blob:", space),
     ]

@@ -113,14 +113,12 @@ pub fn band_start_ns(band: u32) -> f64 {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::stages::tests::histogram;
+    use crate::stages::tests::{histogram, stages_of};
 
     const MS: u64 = 1_000_000;
 
     fn stages(votes: &[u64]) -> Stages {
-        let mut stages = Stages::default();
-        stages.add(Stage::Vote, &histogram(votes.iter().copied()));
-        stages
+        stages_of(&[(Stage::Vote, histogram(votes.iter().copied()))], &[])
     }
 
     fn counts(heat: &Heat) -> Vec<u64> {

@@ -46,7 +46,7 @@ pub fn render(run: &Run) -> String {
         &mut page,
         "Where a block’s time goes",
         "Each bar is a stage’s median, placed where the stages it waits for end; the pale part reaches to its 99th \
-         percentile. \
+         percentile. The band at its foot is the client’s share: how long calls to the execution client were open. \
          Execution runs beside the stream and its checks, so it starts with them.",
         &waterfall::render(&stages),
     );
@@ -54,7 +54,8 @@ pub fn render(run: &Run) -> String {
         &mut page,
         "Percentiles",
         "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
-         this file as <code>.hgrm</code>.",
+         this file as <code>.hgrm</code>. The client’s share is how long calls to it were open; a stage without one \
+         is ours alone.",
         &tables::percentiles(&stages),
     );
     section(

@@ -12,24 +12,27 @@ use ultramarine_types::Stage;
 #[derive(Clone, Debug, Default)]
 pub struct Stages {
     by_stage: BTreeMap<Stage, Histogram<u64>>,
+    /// Of those that wait for the execution client, how long calls to it were open.
+    client: BTreeMap<Stage, Histogram<u64>>,
 }
+
+/// What follows a stage's name where the client's share of it is told.
+const CLIENT: &str = "_client";
 
 impl Stages {
     /// Reads what `GET /histograms` answers: `{"<stage>": "<base64 of the V2 encoding>"}`. A stage this program does
-    /// not know is left out.
+    /// not know is left out. `<stage>_client` is the execution client's share of a stage.
     pub fn read(json: &str) -> Result<Self> {
         let encoded: BTreeMap<String, String> =
             serde_json::from_str(json).context("the histograms are no JSON object of texts")?;
         let mut stages = Self::default();
         for stage in Stage::ALL {
             if let Some(text) = encoded.get(stage.name()) {
-                let bytes = base64::engine::general_purpose::STANDARD
-                    .decode(text)
-                    .with_context(|| format!("stage {} is no base64", stage.name()))?;
-                let histogram = Deserializer::new()
-                    .deserialize(&mut bytes.as_slice())
-                    .map_err(|error| anyhow::anyhow!("stage {} is no V2 histogram: {error:?}", stage.name()))?;
-                stages.add(stage, &histogram);
+                add(&mut stages.by_stage, stage, &decode(stage.name(), text)?);
+            }
+            let share = format!("{}{CLIENT}", stage.name());
+            if let Some(text) = encoded.get(&share) {
+                add(&mut stages.client, stage, &decode(&share, text)?);
             }
         }
         Ok(stages)
@@ -37,32 +40,29 @@ impl Stages {
 
     /// The document that [`read`](Self::read) takes.
     pub fn to_json(&self) -> Result<String> {
+        let stages = self.by_stage.iter().map(|(stage, all)| (stage.name().to_owned(), all));
+        let shares = self
+            .client
+            .iter()
+            .map(|(stage, all)| (format!("{}{CLIENT}", stage.name()), all));
         let mut encoded = BTreeMap::new();
-        for (stage, histogram) in self.iter() {
+        for (name, histogram) in stages.chain(shares) {
             let mut bytes = Vec::new();
             V2Serializer::new()
                 .serialize(histogram, &mut bytes)
-                .map_err(|error| anyhow::anyhow!("stage {} cannot be encoded: {error:?}", stage.name()))?;
-            encoded.insert(stage.name(), base64::engine::general_purpose::STANDARD.encode(bytes));
+                .map_err(|error| anyhow::anyhow!("stage {name} cannot be encoded: {error:?}"))?;
+            encoded.insert(name, base64::engine::general_purpose::STANDARD.encode(bytes));
         }
         serde_json::to_string(&encoded).context("texts have a JSON form")
-    }
-
-    /// Adds a distribution to a stage.
-    pub fn add(&mut self, stage: Stage, histogram: &Histogram<u64>) {
-        let sum = self.by_stage.entry(stage).or_insert_with(|| {
-            let mut empty =
-                Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("the bounds are legal constants");
-            empty.auto(true);
-            empty
-        });
-        sum.add(histogram).expect("a histogram that resizes takes any value");
     }
 
     /// Adds all of another node's.
     pub fn merge(&mut self, other: &Self) {
         for (stage, histogram) in &other.by_stage {
-            self.add(*stage, histogram);
+            add(&mut self.by_stage, *stage, histogram);
+        }
+        for (stage, histogram) in &other.client {
+            add(&mut self.client, *stage, histogram);
         }
     }
 
@@ -71,12 +71,36 @@ impl Stages {
         self.by_stage.get(&stage).filter(|histogram| !histogram.is_empty())
     }
 
+    /// How long calls to the execution client were open in a stage, if it waits for the client and anything was
+    /// recorded.
+    pub fn client(&self, stage: Stage) -> Option<&Histogram<u64>> {
+        self.client.get(&stage).filter(|histogram| !histogram.is_empty())
+    }
+
     /// Stages with at least one record, in the order a block passes them.
     pub fn iter(&self) -> impl Iterator<Item = (Stage, &Histogram<u64>)> {
         Stage::ALL
             .into_iter()
             .filter_map(|stage| Some((stage, self.get(stage)?)))
     }
+}
+
+fn decode(name: &str, text: &str) -> Result<Histogram<u64>> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .with_context(|| format!("stage {name} is no base64"))?;
+    Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| anyhow::anyhow!("stage {name} is no V2 histogram: {error:?}"))
+}
+
+fn add(to: &mut BTreeMap<Stage, Histogram<u64>>, stage: Stage, histogram: &Histogram<u64>) {
+    let sum = to.entry(stage).or_insert_with(|| {
+        let mut empty = Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("the bounds are legal constants");
+        empty.auto(true);
+        empty
+    });
+    sum.add(histogram).expect("a histogram that resizes takes any value");
 }
 
 /// A quantile in nanoseconds; `None` if nothing was recorded.
@@ -97,6 +121,18 @@ pub mod tests {
         histogram
     }
 
+    /// Stages with these distributions, and these shares of the client.
+    pub fn stages_of(stages: &[(Stage, Histogram<u64>)], shares: &[(Stage, Histogram<u64>)]) -> Stages {
+        let mut all = Stages::default();
+        stages
+            .iter()
+            .for_each(|(stage, histogram)| add(&mut all.by_stage, *stage, histogram));
+        shares
+            .iter()
+            .for_each(|(stage, histogram)| add(&mut all.client, *stage, histogram));
+        all
+    }
+
     /// The document a node serves.
     pub fn document(stages: &[(&str, Histogram<u64>)]) -> String {
         let encoded: BTreeMap<&str, String> = stages
@@ -113,7 +149,12 @@ pub mod tests {
     #[test]
     fn a_node_reads_back_as_it_recorded() {
         let vote = histogram([1_000_000, 2_000_000, 40_000_000_000]);
-        let stages = Stages::read(&document(&[("vote", vote.clone()), ("unheard-of", vote.clone())])).expect("read");
+        let document = document(&[
+            ("vote", vote.clone()),
+            ("unheard-of", vote.clone()),
+            ("build_client", vote.clone()),
+        ]);
+        let stages = Stages::read(&document).expect("read");
         assert_eq!(stages.iter().count(), 1);
         let read = stages.get(Stage::Vote).expect("recorded");
         assert_eq!(
@@ -122,6 +163,8 @@ pub mod tests {
         );
         let again = Stages::read(&stages.to_json().expect("encoded")).expect("read");
         assert_eq!(again.get(Stage::Vote), stages.get(Stage::Vote));
+        assert!(stages.client(Stage::Build).is_some() && again.client(Stage::Build) == stages.client(Stage::Build));
+        assert_eq!(again.client(Stage::Vote), None);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
+use hdrhistogram::Histogram;
 use ultramarine_types::Stage;
 
 use super::figures::{duration, escape, moment};
 use super::tables::table;
 use super::{begin_page, cards, distribution, end_page, meaning_of, section, title_of};
 use crate::compare::{Comparison, Group, Pair, Side, Spread};
-use crate::stages::quantile_ns;
 
 pub fn render(comparison: &Comparison) -> String {
     let Comparison { a, b, .. } = comparison;
@@ -94,19 +94,13 @@ fn about(side: &Side) -> String {
 fn stages(comparison: &Comparison) -> String {
     const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
     let mut rows = String::new();
-    for stage in Stage::ALL {
-        let [a, b] = [&comparison.a, &comparison.b]
-            .map(|side| QUANTILES.map(|(_, quantile)| quantile_ns(&side.stages, stage, quantile)));
-        if a.iter().chain(&b).all(Option::is_none) {
-            continue;
+    let mut row = |title: String, about: &str, [a, b]: [Option<&Histogram<u64>>; 2]| {
+        if a.is_none() && b.is_none() {
+            return;
         }
-        let _ = write!(
-            rows,
-            "<tr><th scope=\"row\" title=\"{}\">{}</th>",
-            meaning_of(stage),
-            title_of(stage)
-        );
-        for (a, b) in a.into_iter().zip(b) {
+        let _ = write!(rows, "<tr><th scope=\"row\" title=\"{about}\">{title}</th>");
+        for (_, quantile) in QUANTILES {
+            let [a, b] = [a, b].map(|histogram| histogram.map(|histogram| histogram.value_at_quantile(quantile)));
             let text = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), duration);
             #[allow(clippy::cast_precision_loss)] // Three digits are shown.
             let ratio = match (a, b) {
@@ -116,6 +110,15 @@ fn stages(comparison: &Comparison) -> String {
             let _ = write!(rows, "<td>{}</td><td>{}</td><td>{ratio}</td>", text(a), text(b));
         }
         rows.push_str("</tr>");
+    };
+    let sides = [&comparison.a.stages, &comparison.b.stages];
+    for stage in Stage::ALL {
+        row(title_of(stage), meaning_of(stage), sides.map(|side| side.get(stage)));
+        row(
+            format!("{}, the client’s share", title_of(stage)),
+            "how long calls to the execution client were open",
+            sides.map(|side| side.client(stage)),
+        );
     }
     let heads = QUANTILES.map(|(name, _)| [format!("A {name}"), format!("B {name}"), "B / A".to_owned()]);
     let heads: Vec<String> = std::iter::once("Stage".to_owned())

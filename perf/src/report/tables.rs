@@ -23,6 +23,10 @@ pub fn percentiles(stages: &Stages) -> String {
         for quantile in [0.5, 0.9, 0.99, 0.999] {
             let _ = write!(rows, "<td>{}</td>", duration(histogram.value_at_quantile(quantile)));
         }
+        for quantile in [0.5, 0.99] {
+            let share = stages.client(stage).map(|share| share.value_at_quantile(quantile));
+            let _ = write!(rows, "<td>{}</td>", share.map_or_else(|| "–".to_owned(), duration));
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A positive number of nanoseconds.
         let mean = histogram.mean().round() as u64;
         let _ = write!(
@@ -34,7 +38,18 @@ pub fn percentiles(stages: &Stages) -> String {
         );
     }
     table(
-        &["Stage", "p50", "p90", "p99", "p99.9", "Max", "Mean", "Records"],
+        &[
+            "Stage",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "Client’s p50",
+            "p99",
+            "Max",
+            "Mean",
+            "Records",
+        ],
         &rows,
     )
 }

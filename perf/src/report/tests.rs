@@ -3,7 +3,7 @@ use crate::heat::Heat;
 use crate::machine::MachineFacts;
 use crate::outcome::NodeOutcome;
 use crate::resources::Resources;
-use crate::stages::tests::histogram;
+use crate::stages::tests::{histogram, stages_of};
 use crate::watch::{Moment, Seen};
 
 /// A log-normal-looking cloud of durations around a median, from a fixed little generator.
@@ -28,7 +28,8 @@ fn heat(medians: &[(Stage, f64)]) -> Heat {
     for second in 0..40u64 {
         let slower = if (15..22).contains(&second) { 4.0 } else { 1.0 };
         for (stage, median) in medians {
-            stages.add(*stage, &cloud(median * slower, 9, second * 17 + *stage as u64));
+            let more = cloud(median * slower, 9, second * 17 + *stage as u64);
+            stages.merge(&stages_of(&[(*stage, more)], &[]));
         }
         heat.look(second as f64 + 1.0, &stages);
     }
@@ -47,13 +48,13 @@ pub(super) fn sample() -> Run {
         (Stage::Commit, 46.0e6, 40),
     ];
     let node = |at: u64| {
-        let mut stages = Stages::default();
-        for (stage, median, records) in medians {
-            stages.add(stage, &cloud(median, records * 10, at * 31 + stage as u64));
-        }
+        let stages =
+            medians.map(|(stage, median, records)| (stage, cloud(median, records * 10, at * 31 + stage as u64)));
+        let shares = [(Stage::Build, 9.0e6), (Stage::Execute, 7.0e6), (Stage::Import, 4.0e6)]
+            .map(|(stage, median)| (stage, cloud(median, 300, at * 37 + stage as u64)));
         Seen {
             name: at.to_string(),
-            stages,
+            stages: stages_of(&stages, &shares),
             resources: Resources {
                 cpu_seconds: 9.75 + at as f64,
                 memory_bytes_max: 141_000_000,
@@ -189,17 +190,15 @@ fn what_was_run_cannot_break_the_page() {
 
 #[test]
 fn a_stage_starts_where_what_it_waits_for_ends() {
-    let mut stages = Stages::default();
     let ms = |ms: u64| histogram([ms * 1_000_000]);
-    for (stage, length) in [
-        (Stage::Build, 10),
-        (Stage::Stream, 20),
-        (Stage::Verify, 5),
-        (Stage::Execute, 100),
-        (Stage::Vote, 7),
-    ] {
-        stages.add(stage, &ms(length));
-    }
+    let lengths = [
+        (Stage::Build, ms(10)),
+        (Stage::Stream, ms(20)),
+        (Stage::Verify, ms(5)),
+        (Stage::Execute, ms(100)),
+        (Stage::Vote, ms(7)),
+    ];
+    let stages = stages_of(&lengths, &[(Stage::Execute, ms(60))]);
     let starts: std::collections::BTreeMap<_, _> = waterfall::spans(&stages)
         .into_iter()
         .map(|span| (span.stage, (span.start / 1e6).round() as u64))
@@ -217,6 +216,17 @@ fn a_stage_starts_where_what_it_waits_for_ends() {
         "the slower of the two is waited for, and persist took no time"
     );
     assert!(!starts.contains_key(&Stage::Import));
+    let shares = waterfall::spans(&stages);
+    let told: Vec<_> = shares
+        .iter()
+        .filter_map(|span| Some((span.stage, (span.client? / 1e6).round())))
+        .collect();
+    assert_eq!(told, [(Stage::Execute, 60.0)]);
+    let picture = waterfall::render(&stages);
+    assert!(
+        picture.contains("execute: the client’s share, median 60.0")
+            && picture.matches("class=\"client\"").count() == 1
+    );
 }
 
 #[test]
@@ -228,10 +238,8 @@ fn a_run_that_recorded_nothing_still_has_a_page() {
 #[test]
 fn a_single_record_is_drawn() {
     let mut run = sample();
-    let mut stages = Stages::default();
-    stages.add(Stage::Vote, &histogram([0]));
     run.seen.nodes = vec![Seen {
-        stages,
+        stages: stages_of(&[(Stage::Vote, histogram([0]))], &[]),
         ..Seen::default()
     }];
     assert!(!render(&run).contains("NaN"));
