@@ -14,7 +14,7 @@ tokio::task_local! {
 pub async fn of<T>(work: impl Future<Output = T>) -> (T, Nanos) {
     let summed = async {
         let done = work.await;
-        (done, OPEN.get())
+        (done, OPEN.with(Cell::get))
     };
     OPEN.scope(Cell::new(Nanos::ZERO), summed).await
 }

@@ -54,8 +54,8 @@ pub fn render(run: &Run) -> String {
         &mut page,
         "Percentiles",
         "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
-         this file as <code>.hgrm</code>. The client’s share is how long calls to it were open; a stage without one \
-         is ours alone.",
+         this file as <code>.hgrm</code>. The client’s share is how long calls to it were open. Stages \
+         between build and import that show none wait for no client; commit is all of them together.",
         &tables::percentiles(&stages),
     );
     section(
