@@ -30,6 +30,7 @@
 )]
 
 mod backlog;
+mod book;
 pub mod bounds;
 pub mod buffers;
 mod conductor;
@@ -48,10 +49,12 @@ mod tile;
 mod watched;
 mod wire;
 
+pub use book::{PeerBook, PeerView};
 pub use connection::bulk::Bulk;
 pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
 pub use connection::queue::{MessageName, Queue};
+pub use metrics::register_metrics;
 pub use patience::AnswerPatience;
 pub use peers::bans::Bans;
 pub use peers::budgets::{Budgets, Payer, Spend, Spender};

@@ -8,6 +8,8 @@ mod dev_el;
 mod devnet;
 mod home;
 mod init;
+mod log_level;
+mod metrics;
 mod parent;
 mod start;
 mod store;
@@ -50,6 +52,8 @@ enum Command {
     Init(init::Args),
     /// Run a node from its home directory
     Start(start::Args),
+    /// Say what a running node logs, or change it until the next start
+    LogLevel(log_level::Args),
     /// Print the tiles, links and cores a node would run with here
     Topology(topology::Args),
     /// Check or show a node's configuration
@@ -67,6 +71,9 @@ enum Command {
     /// Measure what this machine can do
     #[command(subcommand)]
     Bench(bench::Action),
+    /// Print docs/METRICS.md, made of what a node registers
+    #[command(hide = true)]
+    MetricsReference,
     /// Run the embedded development execution client alone (in memory, for local networks)
     DevEl(dev_el::Args),
 }
@@ -113,12 +120,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Testnet(args) => testnet::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(args),
+        Command::LogLevel(args) => log_level::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
         Command::Archive(action) => archive::run(&action),
         Command::Blob(action) => blob::run(action),
         Command::Store(action) => store::run(&action),
         Command::Bench(action) => bench::run(&action),
+        Command::MetricsReference => metrics::run(),
         Command::DevEl(args) => dev_el::run(args),
     }
 }

@@ -258,8 +258,8 @@ impl Audience {
                 certificate,
                 ..
             } => self.record(|recorder| recorder.offer(peer, init, certificate.as_ref())),
-            NetEvent::PeerUp { .. } => self.board.peer_up(),
-            NetEvent::PeerDown { .. } => self.board.peer_down(),
+            NetEvent::PeerUp { peer, .. } => self.board.peer_up(peer),
+            NetEvent::PeerDown { peer } => self.board.peer_down(peer),
             NetEvent::Status { .. }
             | NetEvent::Hearing { .. }
             | NetEvent::Incomplete { .. }
@@ -280,6 +280,11 @@ impl Audience {
     fn tell(&mut self, event: &Event) {
         self.board.apply(event);
         self.metrics.apply(event);
+        if matches!(event, Event::Decided { .. } | Event::Lag { .. })
+            && let Some(words) = self.board.look_behind(Clock::start().now())
+        {
+            tracing::info!("catching up: {words}");
+        }
         log(event, &mut self.said);
     }
 }
@@ -304,8 +309,8 @@ fn log(event: &Event, said: &mut SaidBefore) {
             ..
         } => {
             tracing::info!(
-                height = %certificate.height, round = %certificate.round, value = %certificate.value_id,
-                blobs, bytes, %origin_proposer, synced, "decided"
+                height = certificate.height.0, round = certificate.round.0, blobs, bytes,
+                proposer = %origin_proposer, value = %certificate.value_id, synced, "decided"
             );
         }
         Event::Stage { key, stage, took } => {
