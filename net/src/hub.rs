@@ -427,7 +427,7 @@ impl Hub {
     }
 
     fn show_peers(&self) {
-        let (now, scores) = (self.now(), self.scores.borrow());
+        let (now, bans) = (self.now(), self.bans.borrow());
         let view = |session: &Rc<Session>| PeerView {
             peer: session.peer,
             validator: session.validator,
@@ -435,7 +435,7 @@ impl Hub {
             address: session.connection.remote_address(),
             dialed: session.dialed,
             round_trip: session.connection.rtt(),
-            points: scores.points(now, &session.peer),
+            points: bans.points(now, &session.peer),
         };
         self.book.show(self.sessions.borrow().values().map(view).collect());
     }
