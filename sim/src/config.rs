@@ -153,7 +153,10 @@ impl RunConfig {
         // Of dice of their own, so that all else of a seed stays as it is.
         this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
         // Whoever plays the chain's past is banned at once, and then plays no more.
-        let is_relaunched = this.adversaries.iter().any(|(_, kind)| *kind == AdversaryKind::Relaunch);
+        let is_relaunched = this
+            .adversaries
+            .iter()
+            .any(|(_, kind)| *kind == AdversaryKind::Relaunch);
         this.bans = !is_relaunched && Dice::of(seed, "bans").chance(250);
         if Dice::of(seed, "lost logs").chance(150) {
             this.fault_kinds.push(FaultKind::LoseLog);
