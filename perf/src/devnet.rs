@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ultramarine_runtime::{outlet, print};
 use ultramarine_types::limits;
 
-use crate::figures::{Figures, Setting};
+use crate::figures::{Figures, RunSetting};
 use crate::folder::{self, FolderUse, ReportFolder};
 use crate::machine::MachineFacts;
 use crate::outcome::Outcome;
@@ -137,7 +137,7 @@ fn run_once(options: &PerfOptions, binary: &Path, out: &mut ReportFolder, title:
             "{} validators, {} blobs a block{title}",
             options.validators, options.blobs_per_block
         ),
-        setting: Setting {
+        setting: RunSetting {
             command,
             machine: MachineFacts::read(),
             version: version_of(binary),

@@ -18,7 +18,7 @@ use crate::watch::Seenings;
 pub struct Figures {
     /// Not told by what wrote figures before it was kept.
     #[serde(default)]
-    pub setting: Setting,
+    pub setting: RunSetting,
     pub blobs_per_block_max: u32,
     pub heights: u64,
     pub blobs: u64,
@@ -57,7 +57,7 @@ pub struct Figures {
 /// With what a run was made, and where.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Setting {
+pub struct RunSetting {
     /// The node's.
     pub version: String,
     pub command: String,
@@ -89,7 +89,7 @@ impl Figures {
         let us_per_blob = |ns: f64| Some(ns / 1e3 / blobs?);
         let tiles_ns: u64 = spent.tiles_ns.values().sum();
         Self {
-            setting: Setting::default(),
+            setting: RunSetting::default(),
             blobs_per_block_max,
             heights: outcome.heights,
             blobs: outcome.blobs,
@@ -180,7 +180,7 @@ impl Spent {
 /// A column: its name, and its number in a run.
 pub type Column = (String, Number);
 /// A number of a run, if it is known.
-pub type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
+type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
 
 /// Tables in Markdown, with a row for each run and one of medians.
 pub fn tables(runs: &[Figures]) -> String {

@@ -3,7 +3,7 @@
 //! ```text
 //!   ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
 //!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, histograms.json, <stage>.hgrm
-//!   two folders of these ──▶ compare ─────────▶ comparison.html
+//!   two folders of these ──▶ sides ───────────▶ comparison.html
 //! ```
 //!
 //! - A *run* is one network from start to its last height.
@@ -29,6 +29,7 @@ mod outcome;
 mod report;
 mod resources;
 mod sample;
+mod sides;
 mod stages;
 mod watch;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ultramarine_types::Stage;
 
-use crate::figures::Setting;
+use crate::figures::RunSetting;
 use crate::outcome::Outcome;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seenings;
@@ -27,7 +27,7 @@ use figures::{bytes, count, duration, escape, moment};
 pub struct Run {
     /// One line that names the run.
     pub title: String,
-    pub setting: Setting,
+    pub setting: RunSetting,
     pub load: String,
     /// How long it took from start to end.
     pub seconds: f64,

@@ -8,7 +8,7 @@ use ultramarine_types::Stage;
 use super::figures::{duration, escape, moment};
 use super::tables::table;
 use super::{begin_page, cards, distribution, end_page, meaning_of, section, title_of};
-use crate::compare::{Comparison, Group, Pair, Side, Spread};
+use crate::sides::{Comparison, FigureGroup, Pair, Side, Spread};
 
 pub fn render(comparison: &Comparison) -> String {
     let Comparison { a, b, .. } = comparison;
@@ -127,7 +127,7 @@ fn stages(comparison: &Comparison) -> String {
     table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), &rows)
 }
 
-fn figures(group: &Group) -> String {
+fn figures(group: &FigureGroup) -> String {
     let mut rows = String::new();
     for pair in &group.pairs {
         let Pair { name, a, b } = pair;
@@ -150,7 +150,7 @@ fn figures(group: &Group) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::tests::side;
+    use crate::sides::tests::side;
 
     #[test]
     fn both_sides_are_drawn_and_named_without_markup_of_theirs() {

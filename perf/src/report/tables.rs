@@ -6,7 +6,7 @@ use ultramarine_types::Stage;
 
 use super::figures::{bytes, count, duration, escape, three_digits};
 use super::{Run, meaning_of, title_of};
-use crate::figures::Setting;
+use crate::figures::RunSetting;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seen;
 
@@ -119,7 +119,7 @@ pub fn nodes(run: &Run) -> String {
 
 /// What was run, and where.
 pub fn parameters(run: &Run) -> String {
-    let Setting {
+    let RunSetting {
         machine,
         version,
         io,

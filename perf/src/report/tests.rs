@@ -73,7 +73,7 @@ pub(super) fn sample() -> Run {
         serde_json::Value::String("0x8f2e4c1ab77d0000000000000000000000000000000000000000000000000000".to_owned());
     Run {
         title: "4 validators, 6 blobs a block".to_owned(),
-        setting: Setting {
+        setting: RunSetting {
             command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
             machine: MachineFacts {
                 cpu: "Example CPU @ 2.50GHz".to_owned(),
