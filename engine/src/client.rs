@@ -15,6 +15,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
 use crate::call::{self, CallError};
+use crate::client_time;
 use crate::foreign::bounded;
 use crate::payload::Payload;
 use crate::transport::Transport;
@@ -154,13 +155,7 @@ impl Client {
         clock: Clock,
         registry: &std::sync::Arc<Registry>,
     ) -> Self {
-        let latency = |method: Method| {
-            registry.histogram(
-                "ultramarine_engine_call_seconds",
-                "Time from a call to the execution client to its answer.",
-                &[("method", method.name())],
-            )
-        };
+        let latency = |method: Method| call_time(registry, method);
         let answered = |method: Method| outcome_counter(registry, method, "answered");
         Self {
             transport,
@@ -297,6 +292,7 @@ impl Client {
         let body = Bytes::from(serde_json::to_vec(&request).expect("our own types serialise"));
         let started = self.clock.now();
         let outcome = self.within_the_time(method, &body).await;
+        client_time::add(self.clock.now().since(started));
         match &outcome {
             Ok(_) => {
                 self.calls[method as usize].inc();
@@ -365,6 +361,22 @@ pub fn read_built(answer: &[u8], prague: bool, blobs_max: usize) -> Result<Built
             execution: answer.execution_payload.read()?,
         },
     })
+}
+
+/// Registers every series that the driver of the execution client writes.
+pub fn register_metrics(registry: &Registry) {
+    for method in Method::ALL {
+        call_time(registry, method);
+        outcome_counter(registry, method, "answered");
+    }
+}
+
+fn call_time(registry: &Registry, method: Method) -> Histogram {
+    registry.histogram(
+        "ultramarine_engine_call_seconds",
+        "Time from a call to the execution client to its answer.",
+        &[("method", method.name())],
+    )
 }
 
 fn outcome_counter(registry: &Registry, method: Method, outcome: &str) -> Counter {

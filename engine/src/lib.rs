@@ -30,6 +30,7 @@
 pub mod build;
 pub mod call;
 pub mod client;
+pub mod client_time;
 pub mod driver;
 pub mod foreign;
 pub mod header;
@@ -47,6 +48,7 @@ pub mod turns;
 pub mod value_end;
 pub mod waiting;
 
+pub use client::register_metrics;
 pub use driver::{EngineError, LaneClient, run};
 pub use jwt::Secret;
 pub use options::EngineOptions;

@@ -32,6 +32,7 @@ fn every_promised_line_parses() {
         "ultramarine log-level --home h",
         "ultramarine log-level --home h info,ultramarine_net=debug",
         "ultramarine topology",
+        "ultramarine metrics-reference",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
         "ultramarine devnet --archive a",
