@@ -84,7 +84,7 @@ pub struct DecidedBlock {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutNews<'a> {
     /// So many of the file's blobs have this behind them.
-    PutStep {
+    Step {
         step: PutStep,
         done: u64,
         total: u64,
