@@ -21,9 +21,7 @@ use ultramarine_types::canonical::sha256;
 
 use crate::program;
 use crate::progress::ShownProgress;
-use crate::publish::{
-    self, BlobName, FILE_BYTES_MAX, GetOptions, Progress, PutBlob, PutNews, PutOptions, PutStep,
-};
+use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, Progress, PutBlob, PutNews, PutOptions, PutStep};
 
 /// Longest wait that can be asked for, in seconds.
 const YEAR_S: u64 = 365 * 24 * 3600;
