@@ -13,7 +13,9 @@ use ultramarine_runtime::print;
 use ultramarine_sim::adversaries::AdversaryKind;
 use ultramarine_sim::engine::Mood;
 use ultramarine_sim::faults::FaultKind;
-use ultramarine_sim::planted::PlantedBug::{self, AnyChainsHellos, Core, Join};
+use ultramarine_sim::planted::PlantedBug::{
+    self, AnyChainsHellos, Core, Join, SlownessBanned, StreamedToAll, TurnsWaived,
+};
 use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
 
@@ -104,7 +106,7 @@ impl Hunt {
         match self.bug {
             Core(bug) => format!("{bug:?}"),
             Join(bug) => format!("{bug:?}"),
-            AnyChainsHellos => format!("{AnyChainsHellos:?}"),
+            of_world => format!("{of_world:?}"),
         }
     }
 
@@ -228,6 +230,10 @@ fn with_rising_tips(config: RunConfig) -> RunConfig {
     }
 }
 
+fn with_bans(config: RunConfig) -> RunConfig {
+    RunConfig { bans: true, ..config }
+}
+
 const PLAIN: By = Seeds("as they are", as_they_are);
 const MOODS: By = Seeds("clients in moods", with_moods);
 const CRASHES: By = Seeds("crashes alone", with_crashes);
@@ -239,6 +245,8 @@ const LIAR: By = Seeds("a liar", with_liar);
 const ROT: By = Seeds("rotting disks", with_rot);
 const ROT_AND_BAD_RELAY: By = Seeds("rotting disks and a bad relay", with_rot_and_bad_relay);
 const RISING_TIPS: By = Seeds("four strangers with rising tips", with_rising_tips);
+
+const BANS: By = Seeds("nodes that ban", with_bans);
 
 /// Another process's signatures: the node's own defence, as peers return what it forgot or never said.
 const FOREIGN: &str = "ForeignSignatures";
@@ -341,6 +349,10 @@ const HUNTS: &[Hunt] = &[
         Scenario("pause-while-behind"),
         &["scenario"],
     ),
+    hunt(StreamedToAll, Scenario("slow-line"), &["scenario"]),
+    hunt(Core(Planted::LineUnmeasured), Scenario("slow-line"), &["scenario"]),
+    hunt(SlownessBanned, BANS, &["blame"]),
+    hunt(TurnsWaived, Scenario("package-pullers"), &["scenario"]),
 ];
 
 #[test]
@@ -546,6 +558,26 @@ fn values_that_outlive_their_height_are_found() {
 #[test]
 fn waits_that_end_before_what_came_is_read_are_found() {
     is_found(Core(Planted::PauseUnseen));
+}
+
+#[test]
+fn values_streamed_to_full_nodes_that_are_behind_are_found() {
+    is_found(StreamedToAll);
+}
+
+#[test]
+fn second_peers_asked_by_the_clock_alone_are_found() {
+    is_found(Core(Planted::LineUnmeasured));
+}
+
+#[test]
+fn a_ban_for_slowness_is_found() {
+    is_found(SlownessBanned);
+}
+
+#[test]
+fn packages_that_wait_for_no_turn_are_found() {
+    is_found(TurnsWaived);
 }
 
 #[test]
