@@ -2,8 +2,8 @@
 //!
 //! We ask for several heights at one time, each of one peer. If that peer does not answer within a few of its usual
 //! answer times, and our own line would have brought all that is asked for twice, we ask a second one as well. As long
-//! as we do not know our line, we do so for one height at a time. If we hold a height's bytes already, we ask for its certificate alone. We
-//! do not ask a peer that failed for the same height again for a while.
+//! as we do not know our line, we do so for one height at a time. If we hold a height's bytes already, we ask for its
+//! certificate alone. We do not ask a peer that failed for the same height again for a while.
 //!
 //! If old heights may come without blobs, the certificate of a high tip proves that they are old. Such questions have
 //! places of their own: whatever peers claim, heights keep theirs.

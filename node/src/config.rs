@@ -186,7 +186,7 @@ pub struct LogConfig {
     pub filter: String,
     pub format: LogFormat,
     /// `None`: standard error alone.
-    pub file: Option<LogFile>,
+    pub file: Option<LogToFile>,
     /// File to which every consensus message received is appended, as JSON lines; `None`: not kept.
     pub messages_file: Option<PathBuf>,
 }
@@ -200,7 +200,7 @@ pub enum LogFormat {
 
 /// Where the log goes besides standard error.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogFile {
+pub struct LogToFile {
     pub path: PathBuf,
     pub share: LogShare,
 }
@@ -539,7 +539,7 @@ impl LogConfig {
         Some(Self {
             filter: filter?,
             format: format?,
-            file: path.map(|path| LogFile { path, share }),
+            file: path.map(|path| LogToFile { path, share }),
             messages_file: settings.path_if_any("log.messages_file"),
         })
     }

@@ -79,7 +79,8 @@ impl std::fmt::Debug for LogSwitch {
     }
 }
 
-/// A path to the socket that fits the 108 bytes of an address, wherever the folder is. It holds while the folder is open.
+/// A path to the socket that fits the 108 bytes of an address, wherever the folder is. It holds while the folder is
+/// open.
 fn address(folder: &File) -> PathBuf {
     format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
 }

@@ -49,8 +49,8 @@ pub struct Estimate {
 
 impl Estimate {
     /// In words, such as `812 of 2000 heights, 43.1/s, 28 s left`.
-    pub fn words(&self, unit: Unit) -> Words {
-        Words { estimate: *self, unit }
+    pub fn words(&self, unit: Unit) -> EstimateWords {
+        EstimateWords { estimate: *self, unit }
     }
 
     /// From 0 to 1; `None` without a total.
@@ -65,12 +65,12 @@ impl Estimate {
 
 /// An estimate in words.
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
+pub struct EstimateWords {
     estimate: Estimate,
     unit: Unit,
 }
 
-impl fmt::Display for Words {
+impl fmt::Display for EstimateWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Estimate {
             done,

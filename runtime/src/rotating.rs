@@ -4,8 +4,8 @@
 //!   node.log ──full──▶ node.log.1 ──▶ node.log.2 ──▶ … the last one is removed
 //! ```
 //!
-//! A file that cannot be written loses lines and ends nothing. It is told once when that begins, and once when it is over.
-//! If somebody moves or removes the file or its folder, the next line makes them anew.
+//! A file that cannot be written loses lines and ends nothing. It is told once when that begins, and once when it is
+//! over. If somebody moves or removes the file or its folder, the next line makes them anew.
 //!
 //! Keeps: files of `files_max` names, each of `file_bytes_max` at most, or of one line that is longer.
 

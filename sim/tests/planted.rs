@@ -3,16 +3,20 @@
 //! Run with `cargo test --release --features ultramarine-sim/planted --test planted`. The last test prints what found
 //! each bug, and after how many seeds.
 
+#[path = "planted/shapes.rs"]
+mod shapes;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock};
 
+use shapes::{
+    as_they_are, with_bad_relay, with_bans, with_crashes, with_equivocator, with_liar, with_moods, with_relaunch,
+    with_rising_tips, with_rot, with_rot_and_bad_relay, with_rule_breaker,
+};
 use ultramarine_core::Planted;
 use ultramarine_net::streaming::JoinBug;
 use ultramarine_runtime::print;
-use ultramarine_sim::adversaries::AdversaryKind;
-use ultramarine_sim::engine::Mood;
-use ultramarine_sim::faults::FaultKind;
 use ultramarine_sim::planted::PlantedBug::{
     self, AnyChainsHellos, Core, Join, SlownessBanned, StreamedToAll, TurnsWaived,
 };
@@ -145,93 +149,6 @@ fn is_found(bug: PlantedBug) {
     let hunts = (0..HUNTS.len()).filter(|position| HUNTS[*position].bug == bug);
     let found: Vec<_> = hunts.map(outcome).collect();
     assert!(!found.is_empty(), "{bug:?} is hunted");
-}
-
-fn as_they_are(config: RunConfig) -> RunConfig {
-    config
-}
-
-fn with_moods(config: RunConfig) -> RunConfig {
-    assert!(Mood::ALL.contains(&Mood::StaleHead), "the mood that readiness is about");
-    RunConfig {
-        fault_kinds: vec![FaultKind::ElMood],
-        fault_every: Some(Nanos::from_millis(500)),
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with_crashes(config: RunConfig) -> RunConfig {
-    RunConfig {
-        fault_kinds: vec![FaultKind::Crash, FaultKind::CrashBetween, FaultKind::CrashAll],
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with(kind: AdversaryKind, config: RunConfig) -> RunConfig {
-    RunConfig {
-        adversaries: vec![(1, kind)],
-        ..config
-    }
-}
-
-fn with_rule_breaker(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::RuleBreaker, config)
-}
-
-fn with_equivocator(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::Equivocator, config)
-}
-
-fn with_bad_relay(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::BadRelay, config)
-}
-
-fn with_relaunch(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::Relaunch, config)
-}
-
-/// A liar is asked when somebody has to catch up.
-fn with_liar(config: RunConfig) -> RunConfig {
-    RunConfig {
-        fault_kinds: vec![FaultKind::LongAway],
-        ..with(AdversaryKind::Liar, config)
-    }
-}
-
-/// Decided heights rot. A client that lost its blocks would wait for the rotten ones, and with it the chain.
-fn with_rot(config: RunConfig) -> RunConfig {
-    RunConfig {
-        rot_every: Some(Nanos::from_millis(500)),
-        fault_kinds: vec![FaultKind::Reset],
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with_rot_and_bad_relay(config: RunConfig) -> RunConfig {
-    RunConfig {
-        rot_every: Some(Nanos::from_millis(500)),
-        ..with(AdversaryKind::BadRelay, config)
-    }
-}
-
-/// Strangers claim tips, and validators are away for long.
-fn with_rising_tips(config: RunConfig) -> RunConfig {
-    let first = config.validators;
-    RunConfig {
-        full_nodes: 4,
-        adversaries: (first..first + 4)
-            .map(|stranger| (stranger, AdversaryKind::RisingTip))
-            .collect(),
-        fault_kinds: vec![FaultKind::LongAway],
-        ..config
-    }
-}
-
-fn with_bans(config: RunConfig) -> RunConfig {
-    RunConfig { bans: true, ..config }
 }
 
 const PLAIN: By = Seeds("as they are", as_they_are);

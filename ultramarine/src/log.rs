@@ -1,8 +1,8 @@
 //! This file knows where log lines go and which are wanted.
 //!
 //! ```text
-//!   tile ──tracing──▶ filter ──▶ one line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
-//!                       ▲          └────────▶ another outlet, likewise ──▶ a file that rotates
+//!   tile ──tracing──▶ filter ──▶ line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
+//!                       ▲         └──────▶ another outlet, likewise ──▶ a file that rotates
 //!            `ultramarine log-level`
 //! ```
 //!
@@ -22,7 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
-use ultramarine_node::config::{LogConfig, LogFile, LogFormat};
+use ultramarine_node::config::{LogConfig, LogFormat, LogToFile};
 use ultramarine_node::control::LogSwitch;
 use ultramarine_node::metrics::show_file_losses;
 use ultramarine_runtime::outlet::{self, Outlet};
@@ -57,7 +57,7 @@ impl Log {
         Self::start(&config.filter, config.format, config.file.as_ref())
     }
 
-    fn start(filter: &str, format: LogFormat, file: Option<&LogFile>) -> anyhow::Result<Self> {
+    fn start(filter: &str, format: LogFormat, file: Option<&LogToFile>) -> anyhow::Result<Self> {
         let environment = |name| std::env::var_os(name);
         let colours = wants_colours(
             io::stderr().is_terminal(),
@@ -87,7 +87,7 @@ impl Log {
 }
 
 /// A file for lines, written on a thread of its own as long as the process lives.
-fn open(file: &LogFile) -> &'static Outlet {
+fn open(file: &LogToFile) -> &'static Outlet {
     let writer = RotatingFile::new(file.path.clone(), file.share, |line| print::note(line));
     let outlet: &'static Outlet = Box::leak(Box::new(Outlet::onto("log-file", writer)));
     show_file_losses(&Registry::process(), || outlet.lost());

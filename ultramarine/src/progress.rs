@@ -24,13 +24,13 @@ const BAR_CELLS: usize = 24;
 const CLEAR: &str = "\r\x1b[2K";
 
 /// Shows one work until it is dropped.
-pub struct Shown {
+pub struct ShownProgress {
     meter: Meter<Box<dyn FnMut(&Estimate) + Send>>,
     clock: Clock,
     is_live: bool,
 }
 
-impl Shown {
+impl ShownProgress {
     /// Shows a work that is called `what`, such as "checking".
     pub fn new(what: &'static str, unit: Unit) -> Self {
         let is_live = io::stderr().is_terminal() && can_move(std::env::var_os("TERM").as_deref());
@@ -62,7 +62,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ShownProgress {
     fn drop(&mut self) {
         self.clear();
     }

@@ -96,7 +96,7 @@ pub enum Full {
 
 /// An answer that is bounded in number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
+pub enum SeatWork {
     Download,
     /// A stream of events.
     Stream,
@@ -111,10 +111,10 @@ pub struct SeatLimits {
 }
 
 impl SeatLimits {
-    const fn work_max(&self, work: Work) -> usize {
+    const fn work_max(&self, work: SeatWork) -> usize {
         match work {
-            Work::Download => self.downloads_max,
-            Work::Stream => self.streams_max,
+            SeatWork::Download => self.downloads_max,
+            SeatWork::Stream => self.streams_max,
         }
     }
 }
@@ -135,7 +135,7 @@ struct Table {
     streams: Shares,
 }
 
-/// Work under way, by address; an address without any has no entry.
+/// SeatWork under way, by address; an address without any has no entry.
 #[derive(Debug, Default)]
 struct Shares(HashMap<IpAddr, usize>);
 
@@ -255,10 +255,10 @@ impl Seats {
 }
 
 impl Table {
-    fn shares(&mut self, work: Work) -> &mut Shares {
+    fn shares(&mut self, work: SeatWork) -> &mut Shares {
         match work {
-            Work::Download => &mut self.downloads,
-            Work::Stream => &mut self.streams,
+            SeatWork::Download => &mut self.downloads,
+            SeatWork::Stream => &mut self.streams,
         }
     }
 
@@ -399,13 +399,13 @@ impl CallerSeat {
     }
 
     /// Makes room for an answer; `None` while there are as many as may be, or this caller has its share.
-    pub fn begin(&self, work: Work) -> Option<Place> {
+    pub fn begin(&self, work: SeatWork) -> Option<WorkPermit> {
         let mut table = self.seats.lock();
         if !table.shares(work).take(self.who, self.seats.limits.work_max(work)) {
             return None;
         }
         table.check(&self.seats);
-        Some(Place {
+        Some(WorkPermit {
             who: self.who,
             work,
             seats: Arc::clone(&self.seats),
@@ -425,13 +425,13 @@ impl Drop for CallerSeat {
 
 /// An answer under way. It is over when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct WorkPermit {
     who: IpAddr,
-    work: Work,
+    work: SeatWork,
     seats: Arc<Seats>,
 }
 
-impl Drop for Place {
+impl Drop for WorkPermit {
     fn drop(&mut self) {
         self.seats.lock().shares(self.work).give_back(self.who);
     }

@@ -23,7 +23,7 @@ use crate::http::beacon::events;
 use crate::http::error::{self, ApiError};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
-use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, Place, SeatLimits, Seats, Work};
+use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
@@ -248,13 +248,13 @@ async fn part(stream: &mut TcpStream) {
 }
 
 /// Makes one request's answer, with the place that the answer holds until it is sent.
-async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Place>) {
+async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
     let path = request.uri().path();
     let work = match path {
-        events::URL => Some(Work::Stream),
-        _ => (!ABOUT_US.contains(&path)).then_some(Work::Download),
+        events::URL => Some(SeatWork::Stream),
+        _ => (!ABOUT_US.contains(&path)).then_some(SeatWork::Download),
     };
     let place = work.and_then(|work| seat.begin(work));
     if let (Some(work), None) = (work, &place) {
@@ -267,10 +267,10 @@ async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) 
 }
 
 /// Why there is no place for an answer.
-fn refused(work: Work) -> Response {
+fn refused(work: SeatWork) -> Response {
     let error = ApiError::unavailable(match work {
-        Work::Download => "too many requests at one time; try again",
-        Work::Stream => "too many streams of events at one time; try again, or ask for the head now and then",
+        SeatWork::Download => "too many requests at one time; try again",
+        SeatWork::Stream => "too many streams of events at one time; try again, or ask for the head now and then",
     });
     ([(RETRY_AFTER, RETRY_AFTER_S)], error).into_response()
 }
@@ -278,12 +278,12 @@ fn refused(work: Work) -> Response {
 /// A body that keeps its place until it is sent or dropped.
 struct Guarded {
     body: Body,
-    _place: Option<Place>,
+    _place: Option<WorkPermit>,
     line: Arc<Line>,
 }
 
 impl Guarded {
-    fn new(body: Body, place: Option<Place>, line: Arc<Line>) -> Self {
+    fn new(body: Body, place: Option<WorkPermit>, line: Arc<Line>) -> Self {
         Self {
             body,
             _place: place,

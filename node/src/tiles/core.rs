@@ -21,7 +21,7 @@ use ultramarine_runtime::tile::TileContext;
 use ultramarine_types::execution::{EngineCall, EngineReply};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
-use ultramarine_types::{Machine, Nanos, Outbox};
+use ultramarine_types::{Height, Machine, Nanos, Outbox, Stage};
 
 use crate::board::{Board, clock_words, stall_words};
 use crate::tiles::backlog::{Backlog, Stuck};
@@ -70,6 +70,35 @@ pub struct SaidBefore {
     /// Whether the execution client was ever ready: from then on, one that is not is no part of a normal start.
     was_ready: bool,
     clock: clocks::ClockLine,
+    stages: StageTimes,
+}
+
+/// How long the stages of the newest height took here.
+#[derive(Debug, Default)]
+struct StageTimes {
+    height: Height,
+    took: [Option<Nanos>; Stage::ALL.len()],
+}
+
+impl StageTimes {
+    /// A stage of a lower height is forgotten: its line is written.
+    fn note(&mut self, height: Height, stage: Stage, took: Nanos) {
+        if height > self.height {
+            *self = Self {
+                height,
+                ..Self::default()
+            };
+        }
+        if height == self.height {
+            self.took[stage as usize] = Some(took);
+        }
+    }
+
+    /// In milliseconds; `None`: it did not happen here.
+    fn milliseconds(&self, height: Height, stage: Stage) -> Option<f64> {
+        let took = self.took[stage as usize].filter(|_| height == self.height)?;
+        Some((took.0 as f64 / 1e4).round() / 100.0)
+    }
 }
 
 /// Why the core stops the node.
@@ -308,12 +337,17 @@ fn log(event: &Event, said: &mut SaidBefore) {
             synced,
             ..
         } => {
+            let ms = |stage| said.stages.milliseconds(certificate.height, stage);
+            // A stage that did not happen here has no field.
             tracing::info!(
                 height = certificate.height.0, round = certificate.round.0, blobs, bytes,
+                build_ms = ms(Stage::Build), persist_ms = ms(Stage::Persist), execute_ms = ms(Stage::Execute),
+                vote_ms = ms(Stage::Vote), commit_ms = ms(Stage::Commit),
                 proposer = %origin_proposer, value = %certificate.value_id, synced, "decided"
             );
         }
         Event::Stage { key, stage, took } => {
+            said.stages.note(key.height, *stage, *took);
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
         Event::Readiness {

@@ -1,4 +1,4 @@
-//! I7 and fair scoring: an honest peer sends nothing unusable, is never charged for another's fault, and is never banned.
+//! I7 and fair scoring: an honest peer sends nothing unusable, is never charged for another's fault, and never banned.
 
 use ultramarine_types::network::Fault;
 

@@ -187,8 +187,8 @@ impl World {
         }
     }
 
-    /// Whether the status that comes now was sent before one that has come. All that a node says of itself goes over one
-    /// stream, on which nothing overtakes. Votes are not held to that: they come again by other ways.
+    /// Whether the status that comes now was sent before one that has come. All that a node says of itself goes over
+    /// one stream, on which nothing overtakes. Votes are not held to that: they come again by other ways.
     fn is_overtaken(&mut self, from: usize, index: usize) -> bool {
         let newest = self.statuses_come.entry((from, index)).or_default();
         let is_older = self.happening < *newest;

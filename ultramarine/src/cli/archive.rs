@@ -23,7 +23,7 @@ use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, ChainIdentity, Height, ValueKey};
 
 use crate::cli::home::HomeArgs;
-use crate::progress::Shown;
+use crate::progress::ShownProgress;
 
 /// A running node says within this time how far it archived.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -183,7 +183,7 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
         let objects = remote.list().await?;
         let (mut heights_count, mut bytes, mut without_blobs) = (0_u64, 0_u64, 0_u64);
         let all_bytes = objects.iter().map(|object| object.bytes).sum();
-        let mut shown = Shown::new("verifying", Unit::Bytes);
+        let mut shown = ShownProgress::new("verifying", Unit::Bytes);
         for object in &objects {
             shown.at(bytes, Some(all_bytes));
             let looked = audit::verify(remote, *object, |height| {
@@ -254,7 +254,7 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
     remote.check_chain().await?;
     let listed = remote.list().await?;
     let (mut next, mut objects_count) = (wanted.first, 0);
-    let mut shown = Shown::new("exporting", Unit::Heights);
+    let mut shown = ShownProgress::new("exporting", Unit::Heights);
     while wanted.has(next) {
         shown.at(next.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         if let Some(there) = already_there(&remote, &listed, source.as_ref(), next).await? {
@@ -324,7 +324,7 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
     let mut writer = Writer::new(Pwrite::new(None), state);
     let (mut brought, mut lacking) = (0_u64, BTreeSet::new());
     let mut height = wanted.first;
-    let mut shown = Shown::new("importing", Unit::Heights);
+    let mut shown = ShownProgress::new("importing", Unit::Heights);
     while wanted.has(height) {
         shown.at(height.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         let is_here = view.decided_value(height).is_ok();

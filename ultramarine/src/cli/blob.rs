@@ -20,8 +20,8 @@ use ultramarine_runtime::signals;
 use ultramarine_types::canonical::sha256;
 
 use crate::program;
-use crate::progress::Shown;
-use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, News, Progress, PutBlob, PutOptions, Step};
+use crate::progress::ShownProgress;
+use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, Progress, PutBlob, PutNews, PutOptions, PutStep};
 
 /// Longest wait that can be asked for, in seconds.
 const YEAR_S: u64 = 365 * 24 * 3600;
@@ -98,17 +98,17 @@ async fn put(args: Put) -> anyhow::Result<()> {
     };
     // An output that takes no more is no reason to stop half-way; what it missed is said at the end.
     let mut printed = Ok(());
-    let mut shown: Option<(Step, Shown)> = None;
+    let mut shown: Option<(PutStep, ShownProgress)> = None;
     let outcome = publish::put(options, asked_to_stop()?, |news| match news {
-        News::Step { step, done, total } => {
+        PutNews::Step { step, done, total } => {
             if shown.as_ref().is_none_or(|(before, _)| *before != step) {
-                shown = Some((step, Shown::new(step.name(), Unit::Blobs)));
+                shown = Some((step, ShownProgress::new(step.name(), Unit::Blobs)));
             }
             if let Some((_, shown)) = &mut shown {
                 shown.at(done, Some(total));
             }
         }
-        News::Decided(blob) => {
+        PutNews::Decided(blob) => {
             if let Some((_, shown)) = &shown {
                 shown.clear();
             }
@@ -250,7 +250,7 @@ fn get(args: Get) -> anyhow::Result<()> {
         node: args.node,
         blobs: args.blobs,
     };
-    let mut shown = Shown::new("fetching", Unit::Blobs);
+    let mut shown = ShownProgress::new("fetching", Unit::Blobs);
     let getting = publish::get(&options, |done, total| shown.at(done, Some(total)));
     let file = super::client_runtime()?.block_on(getting);
     drop(shown);

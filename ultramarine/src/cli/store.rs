@@ -16,7 +16,7 @@ use ultramarine_store::{CheckProgress, OpenError};
 
 use crate::cli::home::HomeArgs;
 use crate::cli::{Misused, client_runtime};
-use crate::progress::Shown;
+use crate::progress::ShownProgress;
 
 /// Longest wait for the node's answer, and the most bytes of it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -107,7 +107,7 @@ fn table(account: &Value) -> String {
 fn check(args: &HomeArgs) -> anyhow::Result<()> {
     let (home, config, _) = args.load()?;
     let genesis = Genesis::load(&home)?;
-    let mut shown = Shown::new("checking", Unit::Heights);
+    let mut shown = ShownProgress::new("checking", Unit::Heights);
     let mut show = |progress: CheckProgress| shown.at(progress.height.0, Some(progress.head.0));
     let outcome = ultramarine_store::check(&config.node.data_dir, genesis.chain.identity, &mut show);
     drop(shown);

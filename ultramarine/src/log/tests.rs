@@ -112,7 +112,8 @@ fn a_json_line_has_every_field_and_numbers_stay_numbers() {
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         let missing: Option<f64> = None;
         tracing::info!(
-            target: "ultramarine_node::tiles::core", height = 7_u64, offset = -3, share = 0.5, synced = false, name = "a\"b",
+            target: "ultramarine_node::tiles::core",
+            height = 7_u64, offset = -3, share = 0.5, synced = false, name = "a\"b",
             value = %format_args!("0x{:02x}", 1), missing, level = "own", "decided\nat last"
         );
         tracing::warn!("no field");

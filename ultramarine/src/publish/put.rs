@@ -82,10 +82,10 @@ pub struct DecidedBlock {
 
 /// What is told on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum News<'a> {
+pub enum PutNews<'a> {
     /// So many of the file's blobs have this behind them.
     Step {
-        step: Step,
+        step: PutStep,
         done: u64,
         total: u64,
     },
@@ -94,12 +94,12 @@ pub enum News<'a> {
 
 /// What is done with a file's blobs, one step after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum PutStep {
     Proving,
     Publishing,
 }
 
-impl Step {
+impl PutStep {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Proving => "proving",
@@ -113,7 +113,7 @@ impl Step {
 pub async fn put(
     options: PutOptions,
     stop: impl Future<Output = &'static str>,
-    mut tell: impl FnMut(News<'_>),
+    mut tell: impl FnMut(PutNews<'_>),
 ) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
     let mut stop = std::pin::pin!(stop);
@@ -121,8 +121,8 @@ pub async fn put(
     let pieces = encode(&options.file)?;
     let total = pieces.len() as u64;
     let is_proven = |done: usize| {
-        tell(News::Step {
-            step: Step::Proving,
+        tell(PutNews::Step {
+            step: PutStep::Proving,
             done: done as u64,
             total,
         });
@@ -154,11 +154,11 @@ async fn carry(
     options: &PutOptions,
     proven: &[ProvenBlob],
     blobs: &mut [PutBlob],
-    mut tell: impl FnMut(News<'_>),
+    mut tell: impl FnMut(PutNews<'_>),
 ) -> Result<()> {
     let (mut done, total) = (0, proven.len() as u64);
-    let step = Step::Publishing;
-    tell(News::Step { step, done, total });
+    let step = PutStep::Publishing;
+    tell(PutNews::Step { step, done, total });
     let chain_id = rpc
         .chain_id()
         .await
@@ -214,10 +214,10 @@ async fn carry(
         until = Instant::now() + options.patience;
         for blob in blobs {
             blob.progress = Progress::Decided(block);
-            tell(News::Decided(blob));
+            tell(PutNews::Decided(blob));
             done += 1;
         }
-        tell(News::Step { step, done, total });
+        tell(PutNews::Step { step, done, total });
     }
     Ok(())
 }

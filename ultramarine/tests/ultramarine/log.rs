@@ -59,6 +59,9 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
                 panic!("height {height} has one line: {lines:?}");
             };
             assert_eq!((&line["level"], &line["round"]), (&"INFO".into(), &0.into()), "{line}");
+            for stage in ["build_ms", "persist_ms", "vote_ms", "commit_ms"] {
+                assert!(line[stage].as_f64().is_some_and(|ms| ms < 60_000.0), "{stage}: {line}");
+            }
             assert!(
                 line["blobs"].is_u64() && line["bytes"].is_u64() && line["proposer"].is_string(),
                 "{line}"

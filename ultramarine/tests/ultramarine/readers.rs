@@ -5,7 +5,7 @@
 //! |---|---|
 //! | op-node | ethereum-optimism/optimism 0130a5e, `op-service/sources/l1_beacon_client.go` |
 //! | op-node before Fulu | ethereum-optimism/optimism, the same file in v1.9: `blob_sidecars` with `indices` |
-//! | kona | op-rs/kona 0aa3dce, `crates/providers/providers-alloy/src/beacon_client.rs` |
+//! | kona | op-rs/kona 0aa3dce, the Beacon client of providers-alloy |
 //! | nitro | OffchainLabs/nitro 0893f70, `util/headerreader/blob_client.go` |
 //! | blob-archiver | base-org/blob-archiver 044d543, `archiver/service/archiver.go` |
 //! | its client | attestantio/go-eth2-client 02c55c0, `http/service.go`, `http/http.go` |

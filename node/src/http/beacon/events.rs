@@ -8,8 +8,8 @@
 //! Nothing is kept for a caller but the next height to tell. A slow one falls behind, and is cut by its seat's patience
 //! ([`crate::http::seats`]). Every decided height is told, in order, from the one after the newest on.
 //!
-//! Each height has the events of its blobs, then `head`, then `finalized_checkpoint`: a decided block is final. An epoch
-//! is one slot here ([`crate::http::spec`]), so each block begins one.
+//! Each height has the events of its blobs, then `head`, then `finalized_checkpoint`: a decided block is final. An
+//! epoch is one slot here ([`crate::http::spec`]), so each block begins one.
 
 use std::convert::Infallible;
 use std::pin::Pin;

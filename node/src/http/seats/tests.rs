@@ -184,7 +184,10 @@ fn no_address_has_all_downloads_or_streams_and_each_comes_back() {
     let room = Room::new();
     let (one, _one) = room.enter(1, 0.0).expect("empty");
     let (other, _other) = room.enter(2, 0.0).expect("empty");
-    for (work, beside) in [(Work::Download, Work::Stream), (Work::Stream, Work::Download)] {
+    for (work, beside) in [
+        (SeatWork::Download, SeatWork::Stream),
+        (SeatWork::Stream, SeatWork::Download),
+    ] {
         let mut places: Vec<_> = (0..3).map(|_| one.begin(work).expect("its share")).collect();
         assert!(one.begin(work).is_none(), "three quarters of four");
         assert!(one.begin(beside).is_some(), "each kind is counted by itself");

@@ -262,6 +262,26 @@ async fn as_ssz_each_field_stands_in_its_place() {
     }
 }
 
+/// What leaves is the store's own memory: each blob's bytes are handed to the socket from where the store has them.
+#[tokio::test]
+async fn as_ssz_no_blob_is_copied() {
+    let state = state(7);
+    let (_, assembly) = state.source.decided_value(Height(7)).expect("held");
+    let held: Vec<*const u8> = assembly.blobs.iter().map(|blob| blob.as_ptr()).collect();
+    for kind in ["blobs", "blob_sidecars"] {
+        let request = Request::get(format!("/eth/v1/beacon/{kind}/21")).header(SSZ.0, SSZ.1);
+        let request = request.body(Body::empty()).expect("a valid request");
+        let answer = router(state.clone(), &ServerLimits::default()).call(request).await;
+        let mut body = answer.expect("routers never fail").into_body();
+        let mut sent = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.expect("it does not fail").into_data().expect("no trailers");
+            sent.extend((piece.len() == BLOB_BYTES).then(|| piece.as_ptr()));
+        }
+        assert_eq!(sent, held, "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn indices_and_hashes_together_choose_what_both_name() {
     let state = state(7);

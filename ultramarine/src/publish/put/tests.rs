@@ -143,8 +143,8 @@ async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
     };
     let mut told = Vec::new();
     let outcome = put(options, std::future::pending(), |news| match news {
-        News::Decided(blob) => told.push(*blob),
-        News::Step { .. } => {}
+        PutNews::Decided(blob) => told.push(*blob),
+        PutNews::Step { .. } => {}
     })
     .await
     .expect("some was sent");
