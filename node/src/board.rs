@@ -16,7 +16,7 @@ use ultramarine_engine::Waiting;
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
 
 /// Decided heights the snapshot lists.
-const RECENT_MAX: usize = 16;
+const RECENT_MAX: usize = 32;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
 

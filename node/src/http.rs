@@ -13,6 +13,7 @@
 //!   /eth/v1/beacon/headers[/{block}]        the header under which a block's blobs are served
 //!   /eth/v1/node/version                    name and version of this program
 //!   /eth/v1/node/{syncing,health,identity,peer_count}    how far it is, and who it is
+//!   /ultramarine/v1/live                    all that `ultramarine top` and /dashboard show
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
@@ -28,7 +29,7 @@
 //! What a caller can make us spend is bounded:
 //! - Connections, requests at a time, header and body bytes, and time have ceilings ([`server`]).
 //! - One address gets a share of connections and requests, so that others have room ([`seats`]).
-//! - `/health`, `/metrics` and `/status` do not count as requests, so no download can delay them.
+//! - `/health`, `/metrics`, `/status` and the live view do not count as requests, so no download can delay them.
 //!
 //! Every refusal is JSON ([`error`]), also the refusal of bytes that are no HTTP ([`wire`]).
 
@@ -40,6 +41,7 @@ pub mod error;
 pub mod evidence;
 pub mod histograms;
 pub mod index;
+pub mod live;
 mod metrics;
 pub mod query;
 pub mod seats;
@@ -93,6 +95,7 @@ pub struct HttpState {
     origins: Arc<[HeaderValue]>,
     /// When this process began to answer.
     started: SystemTime,
+    live: Arc<live::LiveState>,
     index: Arc<Mutex<BlobIndex>>,
     /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
     reading: Arc<tokio::sync::Mutex<()>>,
@@ -107,6 +110,7 @@ impl HttpState {
             registry,
             origins: Arc::default(),
             started: SystemTime::now(),
+            live: live::fresh(),
             index: Arc::default(),
             reading: Arc::default(),
         }
@@ -174,6 +178,7 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/eth/v1/node/health", get(beacon::node::health))
         .route("/eth/v1/node/identity", get(beacon::node::identity))
         .route("/eth/v1/node/peer_count", get(beacon::node::peer_count))
+        .route(live::LIVE, get(live::live))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
         .route("/ultramarine/v1/decided", get(decided::decided))
         .route("/ultramarine/v1/value/{height}", get(value::value))

@@ -19,6 +19,7 @@ use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
 use crate::http::error::{self, ApiError};
+use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Download, Full, Leave, Patience, Phase, Seats};
@@ -29,7 +30,7 @@ use crate::http::{HttpState, router};
 /// megabyte at most, 128 MB in all.
 const CONNECTIONS_MAX: usize = 256;
 /// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
-const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
+const ABOUT_US: [&str; 4] = ["/health", "/metrics", "/status", LIVE];
 /// Pause after the system refused a connection (out of descriptors), and between two looks for a seat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.
@@ -41,7 +42,7 @@ const PARTING_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerLimits {
     /// Requests under way at one time, from their head to the last byte of their answer. Further ones get 503.
-    /// `/health`, `/metrics` and `/status` do not count.
+    /// What a node says of itself does not count.
     pub requests_max: usize,
     /// Time until an answer begins.
     pub timeout: Duration,
@@ -66,6 +67,7 @@ impl Default for ServerLimits {
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
 pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
+    tokio::spawn(live::sample(state.clone(), halt.clone()));
     let router = router(state, &limits);
     let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
     let mut sweep = tokio::time::interval(limits.patience.sweep_interval());
