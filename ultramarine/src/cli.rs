@@ -14,6 +14,7 @@ mod store;
 mod testnet;
 #[cfg(test)]
 mod tests;
+mod top;
 mod topology;
 mod whole;
 
@@ -50,6 +51,8 @@ enum Command {
     Init(init::Args),
     /// Run a node from its home directory
     Start(start::Args),
+    /// Watch nodes live in the terminal: rounds, tiles, peers, client, disk, and what is wrong
+    Top(top::Args),
     /// Print the tiles, links and cores a node would run with here
     Topology(topology::Args),
     /// Check or show a node's configuration
@@ -113,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Testnet(args) => testnet::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(args),
+        Command::Top(args) => top::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
         Command::Archive(action) => archive::run(&action),

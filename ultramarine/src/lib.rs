@@ -10,3 +10,4 @@ pub mod embedded;
 pub mod log;
 pub mod program;
 pub mod publish;
+pub mod top;

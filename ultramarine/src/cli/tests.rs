@@ -29,6 +29,9 @@ fn every_promised_line_parses() {
         "ultramarine start --home h",
         "ultramarine start --home h --engine http://127.0.0.1:8551 --jwt-secret jwt.hex",
         "ultramarine topology",
+        "ultramarine top",
+        "ultramarine top --node http://127.0.0.1:8580,127.0.0.1:8581 --every 2",
+        "ultramarine top --dir d --once --no-color",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
         "ultramarine devnet --archive a",
@@ -71,6 +74,8 @@ fn what_no_chain_allows_is_refused_at_once() {
         "ultramarine blob get --node http://127.0.0.1:1 --out f \
          0x0100000000000000000000000000000000000000000000000000000000000001@head",
         "ultramarine bench kzg --as pentium",
+        "ultramarine top --dir d --node a:1",
+        "ultramarine top --every 0",
         "ultramarine archive verify",
         "ultramarine archive export --url file:///a",
     ] {
