@@ -4,7 +4,9 @@
 
 pub mod archive;
 pub mod board;
+pub mod catch_up;
 pub mod config;
+pub mod control;
 pub mod embedded;
 pub mod genesis;
 pub mod home;

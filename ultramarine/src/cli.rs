@@ -8,6 +8,7 @@ mod dev_el;
 mod devnet;
 mod home;
 mod init;
+mod log_level;
 mod parent;
 mod start;
 mod store;
@@ -53,6 +54,8 @@ enum Command {
     Start(start::Args),
     /// Watch nodes live in the terminal: rounds, tiles, peers, client, disk, and what is wrong
     Top(top::Args),
+    /// Say what a running node logs, or change it until the next start
+    LogLevel(log_level::Args),
     /// Print the tiles, links and cores a node would run with here
     Topology(topology::Args),
     /// Check or show a node's configuration
@@ -117,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(args),
         Command::Top(args) => top::run(&args),
+        Command::LogLevel(args) => log_level::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
         Command::Archive(action) => archive::run(&action),

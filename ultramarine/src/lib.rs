@@ -9,5 +9,7 @@ pub mod devnet;
 pub mod embedded;
 pub mod log;
 pub mod program;
+pub mod progress;
 pub mod publish;
 pub mod top;
+pub mod terminal;

@@ -4,8 +4,9 @@
 //!   up, and never answers for parts.
 //! - It pulls packages without end, over all requests that a connection lets it open.
 //! - It sends statuses as fast as they are read.
-//! - One kind asks the proposer for each value's head, brings garbage for all its places to everybody else, hangs up,
-//!   and comes back under a fresh key.
+//! - One kind also comes under further keys, which pull nothing and so have all that a stranger may spend. They ask the
+//!   proposer for each value's head, bring garbage for all its places to everybody else, hang up, and come back under
+//!   a fresh key.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -40,8 +41,6 @@ const EARLY: Duration = Duration::from_millis(60);
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long garbage may take until its bringer hangs up.
 const GARBAGE: Duration = Duration::from_millis(500);
-/// Requests that the one with garbage leaves free, to ask for heads.
-const HEADS: u32 = 4;
 /// `Init` and the lists.
 const HEAD_FRAMES: usize = 5;
 
@@ -82,7 +81,6 @@ struct Shared {
     from: IpAddr,
     /// Which of the strangers it is: each has keys of its own.
     number: usize,
-    brings_garbage: bool,
     blobs: usize,
     deeds: Arc<Deeds>,
     heads: watch::Sender<Option<Head>>,
@@ -104,7 +102,6 @@ impl Stranger {
             genesis: genesis.clone(),
             from,
             number,
-            brings_garbage,
             blobs: genesis.chain.params.blobs_per_block_max as usize,
             deeds: deeds.clone(),
             heads: watch::Sender::new(None),
@@ -113,38 +110,27 @@ impl Stranger {
         let mut tasks = JoinSet::new();
         for node in nodes {
             let _ = tasks.spawn_on(shared.clone().pester(*node), runtime.handle());
+            if brings_garbage {
+                let _ = tasks.spawn_on(shared.clone().spoil(*node), runtime.handle());
+            }
         }
         Self { deeds, _tasks: tasks }
     }
 }
 
 impl Shared {
-    /// Meets one node again and again.
+    /// Meets one node again and again, always under one key.
     async fn pester(self: Arc<Self>, node: SocketAddr) {
-        let mut key = 0u64;
         loop {
-            // One that hangs up by itself has a fresh key each time.
-            let guise = self.guise(node, key);
-            key += 1;
-            let endpoint = open(&guise);
-            let words: Hello = hello(&self.genesis, None);
-            if let Ok(Some((connection, control, receive))) =
-                timeout(Duration::from_secs(5), greet(&endpoint, node, &words)).await
-            {
-                Deeds::add(&self.deeds.keys, 1);
+            if let Some((connection, control, receive)) = self.meet(node, &self.number.to_string()).await {
                 let mut tasks = JoinSet::new();
                 tasks.spawn(self.clone().send_statuses(control));
-                tasks.spawn(self.clone().listen(node, connection.clone(), receive));
+                tasks.spawn(self.clone().listen(None, receive));
                 tasks.spawn(self.clone().answer(connection.clone()));
                 tasks.spawn(take_streams(connection.clone()));
                 let tip = Arc::new(AtomicU64::new(1));
-                let pulls = REQUESTS_PER_PEER_MAX - if self.brings_garbage { HEADS } else { 0 };
-                for first in 0..u64::from(pulls) {
+                for first in 0..u64::from(REQUESTS_PER_PEER_MAX) {
                     tasks.spawn(self.clone().pull(connection.clone(), tip.clone(), first));
-                }
-                if self.brings_garbage {
-                    self.bring_garbage(node, &connection).await;
-                    connection.close((Goodbye::Going as u32).into(), b"");
                 }
                 connection.closed().await;
             }
@@ -152,17 +138,41 @@ impl Shared {
         }
     }
 
-    fn guise(&self, node: SocketAddr, key: u64) -> Guise {
+    /// Brings garbage to one node again and again, each time under a fresh key.
+    async fn spoil(self: Arc<Self>, node: SocketAddr) {
+        for key in 0u64.. {
+            let name = format!("{} {} {key}", self.number, node.port());
+            if let Some((connection, _control, receive)) = self.meet(node, &name).await {
+                let mut tasks = JoinSet::new();
+                tasks.spawn(self.clone().listen(Some((node, connection.clone())), receive));
+                tasks.spawn(self.clone().answer(connection.clone()));
+                tasks.spawn(take_streams(connection.clone()));
+                self.bring_garbage(node, &connection).await;
+                connection.close((Goodbye::Going as u32).into(), b"");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Connects under a key of this name, if the node takes it in.
+    async fn meet(
+        &self,
+        node: SocketAddr,
+        name: &str,
+    ) -> Option<(quinn::Connection, quinn::SendStream, quinn::RecvStream)> {
         let mut secret = [0x77; 32];
-        let text = match self.brings_garbage {
-            true => format!("{} {} {key}", self.number, node.port()),
-            false => self.number.to_string(),
-        };
-        secret[..text.len()].copy_from_slice(text.as_bytes());
-        Guise {
+        secret[..name.len()].copy_from_slice(name.as_bytes());
+        let guise = Guise {
             node: SigningKey::from_bytes(&secret),
             ..Guise::full_node(self.from)
-        }
+        };
+        let endpoint = open(&guise);
+        let words: Hello = hello(&self.genesis, None);
+        let met = timeout(Duration::from_secs(5), greet(&endpoint, node, &words))
+            .await
+            .ok()??;
+        Deeds::add(&self.deeds.keys, 1);
+        Some(met)
     }
 
     async fn send_statuses(self: Arc<Self>, mut control: quinn::SendStream) {
@@ -182,8 +192,8 @@ impl Shared {
         }
     }
 
-    /// Reads the control stream. Whoever brings garbage asks for the head of each value that is proposed.
-    async fn listen(self: Arc<Self>, node: SocketAddr, connection: quinn::Connection, mut receive: quinn::RecvStream) {
+    /// Reads the control stream, and asks whom it names for the head of each value that is proposed.
+    async fn listen(self: Arc<Self>, heads: Option<(SocketAddr, quinn::Connection)>, mut receive: quinn::RecvStream) {
         if !matches!(read_frame(&mut receive, FrameKind::Hello).await, Ok(Some(_))) {
             return;
         }
@@ -200,8 +210,8 @@ impl Shared {
                     id: proposal.value_id,
                 };
                 self.proposed.send_replace(Some(key));
-                if self.brings_garbage {
-                    tokio::spawn(self.clone().take_head(node, connection.clone(), key));
+                if let Some((node, connection)) = heads.clone() {
+                    tokio::spawn(self.clone().take_head(node, connection, key));
                 }
             }
         }
