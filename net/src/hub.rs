@@ -16,6 +16,7 @@ use ultramarine_types::verify::VerifyRequest;
 use ultramarine_types::{Chain, Nanos, PeerId, ValidatorSet, ValueKey};
 
 use crate::backlog::Backlog;
+use crate::book::{PeerBook, PeerView};
 use crate::bounds;
 use crate::buffers::Buffers;
 use crate::connection::session::Session;
@@ -50,6 +51,7 @@ pub(crate) struct Hub {
     pub attester: Option<Attester>,
     pub instance: u64,
     pub io: Io,
+    book: PeerBook,
     pub context: TileContext,
     pub metrics: Metrics,
     pub source: Arc<dyn Source>,
@@ -102,6 +104,7 @@ pub(crate) struct HubParts {
     pub listed: Listed,
     pub serving_bytes_per_second: u64,
     pub io: Io,
+    pub book: PeerBook,
     pub context: TileContext,
     pub source: Arc<dyn Source>,
 }
@@ -123,6 +126,7 @@ impl Hub {
             listed,
             serving_bytes_per_second,
             io,
+            book,
             context,
             source,
         } = parts;
@@ -136,6 +140,7 @@ impl Hub {
             attester,
             instance: rand::random(),
             io,
+            book,
             metrics: Metrics::new(&context.registry),
             context,
             source,
@@ -421,6 +426,22 @@ impl Hub {
         self.metrics
             .other_fork_schedules
             .set(count(&|session| session.plans.fork_schedule != schedule));
+        drop(sessions);
+        self.show_peers();
+    }
+
+    fn show_peers(&self) {
+        let (now, scores) = (self.now(), self.scores.borrow());
+        let view = |session: &Rc<Session>| PeerView {
+            peer: session.peer,
+            validator: session.validator,
+            is_listed: session.is_listed.get(),
+            address: session.connection.remote_address(),
+            dialed: session.dialed,
+            round_trip: session.connection.rtt(),
+            points: scores.points(now, &session.peer),
+        };
+        self.book.show(self.sessions.borrow().values().map(view).collect());
     }
 
     /// Brings the counters up to date.
@@ -429,6 +450,7 @@ impl Hub {
         for session in self.sessions.borrow().values() {
             session.count(&self.metrics);
         }
+        self.show_peers();
         self.metrics
             .assembly_bytes
             .set(gauge(self.join.borrow().reserved_bytes()));

@@ -30,6 +30,7 @@
 )]
 
 mod backlog;
+mod book;
 pub mod bounds;
 pub mod buffers;
 mod conductor;
@@ -48,6 +49,7 @@ mod tile;
 mod watched;
 mod wire;
 
+pub use book::{PeerBook, PeerView};
 pub use connection::bulk::Bulk;
 pub use connection::dial::PeerConfig;
 pub use connection::endpoint;

@@ -12,6 +12,7 @@ use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::{Verdict, VerifyRequest};
 use ultramarine_types::{Chain, Hash, ValidatorSet};
 
+use crate::book::PeerBook;
 use crate::connection::dial::{self, PeerConfig};
 use crate::connection::endpoint::{self, EndpointError};
 use crate::hub::{Hub, HubParts};
@@ -53,6 +54,8 @@ pub struct NetOptions {
     pub fork_schedule_hash: Hash,
     /// Whether this tile runs on a ring.
     pub io: Io,
+    /// Where the network shows who is connected.
+    pub book: PeerBook,
 }
 
 /// The network's ends of its links.
@@ -83,6 +86,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         upgrades_hash,
         fork_schedule_hash,
         io,
+        book,
     } = options;
     let NetLinks {
         commands,
@@ -108,6 +112,7 @@ pub async fn run(options: NetOptions, links: NetLinks, context: TileContext) -> 
         listed: Listed::new(peers.iter().filter_map(|peer| peer.peer)),
         serving_bytes_per_second,
         io,
+        book,
         context,
         source,
     };

@@ -3,17 +3,20 @@
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::Event;
+use ultramarine_runtime::Clock;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
+use crate::catch_up::{CatchUp, CatchUpStatus};
 use crate::disk::DiskOutlook;
 
 /// Decided heights the snapshot lists.
@@ -221,12 +224,18 @@ pub struct Snapshot {
     /// Kernel limits that are too low, one line each.
     #[serde(default)]
     pub limits_low: Vec<String>,
+    /// How a node that lags catches up; `None`: it does not lag.
+    #[serde(default)]
+    pub catch_up: Option<CatchUpStatus>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
 #[derive(Debug)]
 pub struct Board {
     snapshot: Mutex<Snapshot>,
+    catch_up: Mutex<CatchUp>,
+    /// The newest decided height, for those who wait for the next one.
+    heights: watch::Sender<Height>,
     waiting: Waiting,
     archive: OnceLock<ArchiveProgress>,
 }
@@ -268,7 +277,10 @@ impl Board {
                 disk: None,
                 io_fallback: false,
                 limits_low: Vec::new(),
+                catch_up: None,
             }),
+            catch_up: Mutex::default(),
+            heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
             archive: OnceLock::new(),
         }
@@ -283,6 +295,7 @@ impl Board {
         snapshot.height = decided.certificate.height;
         snapshot.best_tip = snapshot.best_tip.max(snapshot.height);
         snapshot.head = decided.init.metadata.header.block_hash;
+        self.heights.send_replace(snapshot.height);
     }
 
     /// Notes an event of the core.
@@ -322,6 +335,7 @@ impl Board {
                     block_hash: *block_hash,
                     origin_proposer: *origin_proposer,
                 });
+                self.heights.send_replace(certificate.height);
             }
             Event::Readiness { ready, why, .. } => {
                 snapshot.readiness = Some(Condition {
@@ -356,6 +370,29 @@ impl Board {
             Event::Stage { .. } | Event::Signed { .. } | Event::PeerClock { .. } => {}
         }
         snapshot.check();
+    }
+
+    /// Looks how far a node that lags has come. Answers what is worth a line.
+    pub fn look_behind(&self, now: Nanos) -> Option<String> {
+        let (height, target, is_behind) = {
+            let snapshot = self.lock();
+            (snapshot.height, snapshot.best_tip, snapshot.is_behind())
+        };
+        self.catch_up().observe(now, height, target, is_behind)
+    }
+
+    /// How a node that lags catches up; `None` if it does not lag.
+    pub fn catch_up_status(&self, now: Nanos) -> Option<CatchUpStatus> {
+        self.catch_up().status(now)
+    }
+
+    fn catch_up(&self) -> MutexGuard<'_, CatchUp> {
+        self.catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest decided height, to be waited for. Whoever reads slowly sees the newest alone.
+    pub fn heights(&self) -> watch::Receiver<Height> {
+        self.heights.subscribe()
     }
 
     /// Replaces the list of tiles that take no turn.
@@ -419,6 +456,7 @@ impl Board {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
             archive: self.archive.get().map(ArchiveProgress::status),
+            catch_up: self.catch_up_status(Clock::start().now()),
             ..self.lock().clone()
         }
     }

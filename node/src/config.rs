@@ -28,6 +28,7 @@ use axum::http::{HeaderValue, Uri};
 use ultramarine_kzg_pipeline::BackEnd;
 use ultramarine_net::FullNodes;
 use ultramarine_runtime::ring::IoMode;
+use ultramarine_runtime::rotating::LogShare;
 use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
 use ultramarine_types::chain::Limits;
@@ -58,6 +59,11 @@ const SERVING_MIB_S_MAX: u64 = 100_000;
 
 /// More than any disk reads, and few enough that bytes fit 64 bits.
 const SCRUB_MB_PER_SECOND_MAX: u64 = 100_000;
+
+/// A megabyte of a log is a million bytes; more than this fits no disk.
+const LOG_FILE_MB_MAX: u64 = 1_000_000;
+/// Each rotation renames all of them.
+const LOG_FILES_MAX: u64 = 1000;
 
 const _: () = assert!(ENGINE_TIMEOUT_MIN.as_millis() < ENGINE_TIMEOUT_MS_MAX as u128);
 
@@ -178,8 +184,25 @@ pub struct StoreConfig {
 pub struct LogConfig {
     /// A `tracing` filter that parses.
     pub filter: String,
+    pub format: LogFormat,
+    /// `None`: standard error alone.
+    pub file: Option<LogFile>,
     /// File to which every consensus message received is appended, as JSON lines; `None`: not kept.
     pub messages_file: Option<PathBuf>,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where the log goes besides standard error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFile {
+    pub path: PathBuf,
+    pub share: LogShare,
 }
 
 impl Config {
@@ -501,8 +524,22 @@ impl LogConfig {
                     .map(|_| text.to_owned())
             },
         );
+        let format = settings.text_as("log.format", "\"text\" or \"json\"", |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        });
+        let path = settings.path_if_any("log.file");
+        let megabytes = settings.number("log.file_mb", 1..=LOG_FILE_MB_MAX);
+        let files_max = settings.number("log.files", 1..=LOG_FILES_MAX);
+        let share = LogShare {
+            file_bytes_max: megabytes? * 1_000_000,
+            files_max: files_max?,
+        };
         Some(Self {
             filter: filter?,
+            format: format?,
+            file: path.map(|path| LogFile { path, share }),
             messages_file: settings.path_if_any("log.messages_file"),
         })
     }

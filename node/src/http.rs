@@ -11,8 +11,10 @@
 //!   /eth/v1/beacon/genesis                  when slot 0 begins
 //!   /eth/v1/config/spec                     length of a slot, blobs per block, forks
 //!   /eth/v1/beacon/headers[/{block}]        the header under which a block's blobs are served
+//!   /eth/v1/events?topics=head,…            what is decided, as it is decided (server-sent events)
 //!   /eth/v1/node/version                    name and version of this program
 //!   /eth/v1/node/{syncing,health,identity,peer_count}    how far it is, and who it is
+//!   /eth/v1/node/peers[/{peer id}]          who is connected
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
 //!   /ultramarine/v1/value/{height}          all that proves one decision, but payload and blobs
@@ -67,6 +69,7 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
+use ultramarine_net::PeerBook;
 use ultramarine_runtime::metrics::Registry;
 use ultramarine_types::Chain;
 use ultramarine_types::storage::Source;
@@ -92,8 +95,12 @@ pub struct HttpState {
     pub registry: Arc<Registry>,
     /// What is wrong, and since when.
     pub conditions: Arc<Conditions>,
+    /// Who is connected.
+    peers: PeerBook,
     /// Origins whose pages may read answers; `*` is every one.
     origins: Arc<[HeaderValue]>,
+    /// How often a stream of events says something.
+    keep_alive: Duration,
     /// When this process began to answer.
     started: SystemTime,
     index: Arc<Mutex<BlobIndex>>,
@@ -115,11 +122,18 @@ impl HttpState {
             board,
             registry,
             conditions,
+            peers: PeerBook::default(),
             origins: Arc::default(),
+            keep_alive: beacon::events::KEEP_ALIVE,
             started: SystemTime::now(),
             index: Arc::default(),
             reading: Arc::default(),
         }
+    }
+
+    /// Shows who is connected.
+    pub fn show_peers(self, peers: PeerBook) -> Self {
+        Self { peers, ..self }
     }
 
     /// Lets pages of these origins read answers.
@@ -180,11 +194,14 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/eth/v1/config/spec", get(spec::spec))
         .route("/eth/v1/beacon/headers", get(beacon::headers::headers))
         .route("/eth/v1/beacon/headers/{block}", get(beacon::headers::header))
+        .route(beacon::events::URL, get(beacon::events::events))
         .route("/eth/v1/node/version", get(beacon::node::version))
         .route("/eth/v1/node/syncing", get(beacon::node::syncing))
         .route("/eth/v1/node/health", get(beacon::node::health))
         .route("/eth/v1/node/identity", get(beacon::node::identity))
         .route("/eth/v1/node/peer_count", get(beacon::node::peer_count))
+        .route("/eth/v1/node/peers", get(beacon::peers::peers))
+        .route("/eth/v1/node/peers/{peer}", get(beacon::peers::peer))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))
         .route("/ultramarine/v1/decided", get(decided::decided))
         .route("/ultramarine/v1/value/{height}", get(value::value))

@@ -20,19 +20,22 @@ use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::limits::{KernelLimits, raise_soft_limits};
 use ultramarine_runtime::outlet;
 use ultramarine_runtime::topology::Topology;
-use ultramarine_runtime::{Halt, Io, IoMode, Reason, Registry};
+use ultramarine_runtime::{Clock, Halt, Io, IoMode, Reason, Registry};
 use ultramarine_types::storage::Source;
 
 use crate::archive::progress::ArchiveProgress;
 use crate::archive::uploader::Uploader;
 use crate::board::{Board, NodeIdentity};
+use crate::catch_up;
 use crate::config::Config;
+use crate::control::{self, LogSwitch};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::http::HttpState;
 use crate::keys::Keys;
 use crate::metrics::{self, CoreMetrics};
-use crate::node::crew::{Crew, on_tokio};
+use crate::node::crew::Crew;
+pub(crate) use crate::node::crew::on_tokio;
 use crate::node::links::Links;
 use crate::node::options::{
     core_config, embedded_options, engine_options, expected_peers, http_limits, net_options, store_options,
@@ -54,6 +57,8 @@ pub struct NodeOptions {
     pub keys: Keys,
     /// The execution client that the program has inside, if any.
     pub embedded: Option<EmbeddedClient>,
+    /// By which an operator changes what is logged; `None`: nobody can.
+    pub log: Option<LogSwitch>,
     /// By which SIGINT and SIGTERM end the node cleanly; `None`: they do not.
     pub stop: Option<StopRequest>,
 }
@@ -149,6 +154,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         genesis,
         keys,
         embedded,
+        log,
         stop: _,
     } = options;
     let store = ultramarine_store::open(&config.node.data_dir, &store_options(&config, &genesis, &crew.registry))
@@ -164,6 +170,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
     let recorder = open_recorder(&config)?;
     let board = board(&config, &genesis, &keys, source.as_ref());
     board.show_surroundings(config.node.io == IoMode::Auto && io == Io::Fallback, limits_low);
+    show_catch_up(&crew.registry, &board);
     let links = Links::make(table, &crew.registry, Arc::clone(&source))
         .map_err(start_error("making the links between tiles"))?;
 
@@ -185,12 +192,14 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
     launch::store(crew, io, store.state, links.store)?;
     let engine = engine_options(&config, &genesis, io, board.waiting().clone())?;
     launch::engine(crew, io, engine, links.engine)?;
+    let net = net_options(&config, &genesis, &keys, net_socket, io);
     let http_state = HttpState::new(
         genesis.chain.clone(),
         source,
         Arc::clone(&board),
         Arc::clone(&crew.registry),
     )
+    .show_peers(net.book.clone())
     .allow_origins(config.http.cors_origins.clone());
     let watchdog = Watchdog {
         registry: Arc::clone(&crew.registry),
@@ -199,8 +208,10 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         data_dir: config.node.data_dir.clone(),
     };
     launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
-    let net = net_options(&config, &genesis, &keys, net_socket, io);
     launch::net(crew, io, net, links.net)?;
+    if let Some(log) = log {
+        control::start(&crew.halt, &config.node.data_dir, log);
+    }
     tiles::watchdog::start(&crew.halt, watchdog).map_err(start_error("starting the watchdog"))?;
     let audience = Audience {
         board,
@@ -210,6 +221,15 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
     };
     let core = core_config(&config, &genesis, &keys);
     launch::core(crew, core, store.recovered, links.core, audience)
+}
+
+/// Shows how long a node that lags will take.
+fn show_catch_up(registry: &Registry, board: &Arc<Board>) {
+    let board = Arc::clone(board);
+    catch_up::show(registry, move || {
+        let status = board.catch_up_status(Clock::start().now())?;
+        status.seconds_left.map(|seconds| seconds as f64)
+    });
 }
 
 fn open_recorder(config: &Config) -> Result<Option<Recorder>, NodeError> {

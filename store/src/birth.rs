@@ -20,6 +20,7 @@ use crate::error::{IndexFlaw, OpenError};
 use crate::index::{INDEX_NAME, Index, IndexError, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::mapped::sync_folder;
+use crate::read_so_far::TellRead;
 use crate::rebuild::{fill, rebuild};
 use crate::segment::FileName;
 
@@ -27,14 +28,14 @@ use crate::segment::FileName;
 const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Opens the index of a data directory, or begins it where nothing was kept yet.
-pub(crate) fn open(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenError> {
+pub(crate) fn open(folder: &Path, chain: ChainIdentity, tell: &TellRead) -> Result<Index, OpenError> {
     let path = folder.join(INDEX_NAME);
     let found = flaw(&path).map_err(|source| OpenError::io(&path, source))?;
     let flaw = match found {
         Some(flaw) => flaw,
         None => match open_whole(&path, chain) {
             Err(IndexError::Blank { .. }) => IndexFlaw::Blank,
-            Err(error) if error.is_damage() && rebuild(folder, chain, &error.to_string())? => {
+            Err(error) if error.is_damage() && rebuild(folder, chain, &error.to_string(), tell)? => {
                 return open_rebuilt(folder, chain);
             }
             outcome => return outcome.map_err(|error| OpenError::index(folder, chain, error)),
@@ -42,7 +43,7 @@ pub(crate) fn open(folder: &Path, chain: ChainIdentity) -> Result<Index, OpenErr
     };
     if let Some(beside) = kept_beside(folder)? {
         let why = format!("index {} {flaw}", path.display());
-        if flaw != IndexFlaw::Missing && rebuild(folder, chain, &why)? {
+        if flaw != IndexFlaw::Missing && rebuild(folder, chain, &why, tell)? {
             return open_rebuilt(folder, chain);
         }
         return Err(OpenError::Orphaned {

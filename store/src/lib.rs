@@ -55,6 +55,7 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod read_so_far;
 mod reader;
 mod rebuild;
 pub mod record;
@@ -81,6 +82,7 @@ pub use folder::look;
 pub use format::{Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
 pub use metrics::register_metrics;
 pub use open::{OpenStore, StoreOptions, open};
+pub use read_so_far::TellRead;
 #[cfg(all(fuzzing, not(test)))]
 pub use tests::{images, laws};
 pub use view::View;

@@ -28,6 +28,7 @@ use crate::journal::{Journal, LOG_FILE_BYTES, LOG_FILES_COUNT, log_path};
 use crate::lock::{DirectoryLock, LOCK_NAME};
 use crate::mapped::{Segments, sync_folder};
 use crate::metrics::Metrics;
+use crate::read_so_far::TellRead;
 use crate::recovery::{forget_old, mark_lost, recover_log, recover_values, take_stock, undecided};
 use crate::reserve::Reserve;
 use crate::segment::{self, Class, SegmentId};
@@ -53,6 +54,8 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Where the store's metrics go.
     pub registry: Arc<Registry>,
+    /// Told how far the start has read what may take long: values above the head, and all records for a new index.
+    pub tell_read: TellRead,
 }
 
 impl StoreOptions {
@@ -67,6 +70,7 @@ impl StoreOptions {
             retention: None,
             segment_bytes: segment::class_bytes(&limits),
             registry,
+            tell_read: TellRead::default(),
         }
     }
 }
@@ -101,7 +105,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
 
     let chain = options.chain;
     let reserve = Reserve::find(folder);
-    let index = birth::open(folder, chain)?;
+    let index = birth::open(folder, chain, &options.tell_read)?;
     let marks = index.marks().map_err(OpenError::Index)?;
     let head = index.head().map_err(OpenError::Index)?.unwrap_or(Height::GENESIS);
     for number in 0..LOG_FILES_COUNT {
@@ -159,7 +163,7 @@ pub fn open(folder: &Path, options: &StoreOptions) -> Result<OpenStore, OpenErro
     };
 
     mark_lost(&state, &files, &ends)?;
-    let mut state = recover_values(state, &files, &ends, marks.floor)?;
+    let mut state = recover_values(state, &files, &ends, marks.floor, &options.tell_read)?;
     let log = recover_log(&mut state, &marks, chain)?;
     forget_old(&mut state);
     state.reserve.take();

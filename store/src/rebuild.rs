@@ -32,6 +32,7 @@ use crate::index::{INDEX_NAME, Index, LEAF_BYTES_MAX, LocationRow, Rebuilt, Rema
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::log::LogHeader;
 use crate::mapped::{FoundFile, Segments, sync_folder};
+use crate::read_so_far::{ReadSoFar, TellRead};
 use crate::scan::{Pages, headers};
 use crate::segment::{Class, Position, SegmentId};
 
@@ -43,7 +44,7 @@ pub(crate) const DAMAGED_NAME: &str = "index.redb.damaged";
 const ABOVE_HEAD_MAX: usize = 32;
 
 /// Puts a rebuilt index in the place of a damaged one. `false`: too little is left of it.
-pub(crate) fn rebuild(folder: &Path, chain: ChainIdentity, why: &str) -> Result<bool, OpenError> {
+pub(crate) fn rebuild(folder: &Path, chain: ChainIdentity, why: &str, tell: &TellRead) -> Result<bool, OpenError> {
     folder::look(folder, chain)?;
     let path = folder.join(INDEX_NAME);
     tracing::error!("{why}: the index is rebuilt from what is left of it and from the segments");
@@ -59,7 +60,7 @@ pub(crate) fn rebuild(folder: &Path, chain: ChainIdentity, why: &str) -> Result<
         );
         return discard(&unborn);
     }
-    let records = Records::find(folder, chain)?;
+    let records = Records::find(folder, chain, tell)?;
     let logs = newest_log(folder, chain)?;
     let head = index.end_rebuilding(&records.places, |head| {
         let epoch = remains.epoch.map_or(Height::GENESIS, |epoch| epoch.height);
@@ -142,7 +143,7 @@ struct Records {
 }
 
 impl Records {
-    fn find(folder: &Path, chain: ChainIdentity) -> Result<Self, OpenError> {
+    fn find(folder: &Path, chain: ChainIdentity, tell: &TellRead) -> Result<Self, OpenError> {
         let folder = folder.join("segments");
         let (_, mut files) = Segments::open(&folder, chain, 1).map_err(|source| OpenError::io(&folder, source))?;
         files.sort_by_key(|file| file.id);
@@ -151,18 +152,22 @@ impl Records {
             values: Vec::new(),
             newest: files.last().map_or(SegmentId(0), |file| file.id),
         };
+        let mut read = ReadSoFar::new(tell, files.iter());
         for file in &files {
-            records.walk(file).map_err(|source| OpenError::io(&file.path, source))?;
+            let walked = records.walk(file, &read);
+            walked.map_err(|source| OpenError::io(&file.path, source))?;
+            read.past(file);
         }
         Ok(records)
     }
 
-    fn walk(&mut self, file: &FoundFile) -> io::Result<()> {
+    fn walk(&mut self, file: &FoundFile, read: &ReadSoFar<'_>) -> io::Result<()> {
         let mut pages = FilePages::open(&Pwrite::new(None), &file.path, file.file_bytes)?;
         let Some(lineage) = pages.lineage(file)? else {
             return Ok(());
         };
         headers(&mut pages, lineage, file.id, |location, header| {
+            read.within(location.end());
             let row = LocationRow {
                 location,
                 blobs: header.blobs(),

@@ -21,6 +21,7 @@ use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LOG_MAGIC, LogHeader};
 use crate::mapped::{FoundFile, Segments};
+use crate::read_so_far::{ReadSoFar, TellRead};
 use crate::scan::{Gap, Tail, headers, scan};
 use crate::segment::{Class, Position, SegmentId};
 use crate::view::{Undecided, View};
@@ -95,6 +96,7 @@ pub(crate) fn recover_values(
     files: &[FoundFile],
     ends: &Ends,
     floor: Position,
+    tell: &TellRead,
 ) -> Result<State, OpenError> {
     let head = state.head;
     let segments = Arc::clone(&state.segments);
@@ -102,10 +104,9 @@ pub(crate) fn recover_values(
     let medium = Pwrite::new(None);
     let mut writer = Writer::new(Pwrite::new(None), state);
     let (mut replies, mut kept) = (Vec::new(), Vec::new());
-    for file in files
-        .iter()
-        .filter(|file| file.class == Class::Values && file.id >= floor.segment)
-    {
+    let is_above = |file: &&FoundFile| file.class == Class::Values && file.id >= floor.segment;
+    let mut read = ReadSoFar::new(tell, files.iter().filter(is_above));
+    for file in files.iter().filter(is_above) {
         let failed = |source| OpenError::io(&file.path, source);
         let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
         let Some(lineage) = pages.lineage(file).map_err(failed)? else {
@@ -122,6 +123,7 @@ pub(crate) fn recover_values(
             Position::start_of(file.id)
         };
         let ended = scan(&mut pages, lineage, from, head, |location, found| {
+            read.within(location.end());
             let (tag, blobs, sequence) = (found.header.tag, found.header.blobs(), found.header.sequence);
             let init = Arc::clone(&found.assembly.init);
             let blobs_count = found.assembly.init.metadata.blobs_count;
@@ -174,6 +176,7 @@ pub(crate) fn recover_values(
             segments.set_end(file.id, end);
             segments.seal(file.id);
         }
+        read.past(file);
     }
     let mut state = writer.into_state();
     for value in state.view.undecided_mut().values_mut() {

@@ -8,6 +8,7 @@ mod dev_el;
 mod devnet;
 mod home;
 mod init;
+mod log_level;
 mod metrics;
 mod parent;
 mod start;
@@ -51,6 +52,8 @@ enum Command {
     Init(init::Args),
     /// Run a node from its home directory
     Start(start::Args),
+    /// Say what a running node logs, or change it until the next start
+    LogLevel(log_level::Args),
     /// Print the tiles, links and cores a node would run with here
     Topology(topology::Args),
     /// Check or show a node's configuration
@@ -117,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Testnet(args) => testnet::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(args),
+        Command::LogLevel(args) => log_level::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),
         Command::Archive(action) => archive::run(&action),

@@ -9,4 +9,6 @@ pub mod devnet;
 pub mod embedded;
 pub mod log;
 pub mod program;
+pub mod progress;
 pub mod publish;
+pub mod terminal;

@@ -1,7 +1,9 @@
 //! This file knows where log lines go and which are wanted.
 //!
 //! ```text
-//!   tile ──tracing──▶ one line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
+//!   tile ──tracing──▶ filter ──▶ one line ──▶ outlet::stderr(): a bounded queue, a thread of its own ──▶ standard error
+//!                       ▲          └────────▶ another outlet, likewise ──▶ a file that rotates
+//!            `ultramarine log-level`
 //! ```
 //!
 //! No tile waits for a log line, or dies of one. Lost lines are counted (`ultramarine_log_lines_lost_total`), and told
@@ -11,34 +13,85 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use ultramarine_runtime::outlet;
-use ultramarine_runtime::print;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use ultramarine_node::config::{LogConfig, LogFile, LogFormat};
+use ultramarine_node::control::LogSwitch;
+use ultramarine_node::metrics::show_file_losses;
+use ultramarine_runtime::outlet::{self, Outlet};
+use ultramarine_runtime::rotating::RotatingFile;
+use ultramarine_runtime::{Registry, print};
+
+use crate::terminal::can_move;
+
+mod lines;
 
 /// What libraries may say unless the operator asks for more, by the start of their names: Malachite tells every step of
 /// every height. The embedded execution client has a list of its own.
 const QUIET: &str = "arc_malachitebft=warn";
 
+/// How long the end waits for the last lines of the file.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
+
 /// Logs to standard error what `filter` asks for. A second call changes nothing.
 pub fn start(filter: &str) -> anyhow::Result<()> {
-    let environment = |name| std::env::var_os(name);
-    let colours = wants_colours(
-        io::stderr().is_terminal(),
-        environment("NO_COLOR").as_deref(),
-        environment("TERM").as_deref(),
-    );
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(wanted(filter)?)
-        .with_writer(Lines)
-        .with_ansi(colours)
-        // It would say so by a macro that panics where standard error is closed.
-        .log_internal_errors(false)
-        .try_init();
-    Ok(())
+    Log::start(filter, LogFormat::Text, None).map(drop)
+}
+
+/// What a node logs to, and by which filter.
+pub struct Log {
+    pub switch: LogSwitch,
+    file: Option<&'static Outlet>,
+}
+
+impl Log {
+    /// Logs as a node's configuration says.
+    pub fn of_node(config: &LogConfig) -> anyhow::Result<Self> {
+        Self::start(&config.filter, config.format, config.file.as_ref())
+    }
+
+    fn start(filter: &str, format: LogFormat, file: Option<&LogFile>) -> anyhow::Result<Self> {
+        let environment = |name| std::env::var_os(name);
+        let colours = wants_colours(
+            io::stderr().is_terminal(),
+            environment("NO_COLOR").as_deref(),
+            environment("TERM").as_deref(),
+        );
+        let file = file.map(open);
+        let (wanted_lines, handle) = reload::Layer::new(wanted(filter)?);
+        let _ = tracing_subscriber::registry()
+            .with(wanted_lines)
+            .with(lines::layer(format, Lines(outlet::stderr()), colours))
+            .with(file.map(|file| lines::layer(format, Lines(file), false)))
+            .try_init();
+        let switch = LogSwitch::new(filter, move |filter| {
+            let wanted = wanted(filter).map_err(|error| error.to_string())?;
+            handle.reload(wanted).map_err(|error| error.to_string())
+        });
+        Ok(Self { switch, file })
+    }
+
+    /// Gives the last lines a moment to be written.
+    pub fn finish(self) {
+        if let Some(file) = self.file {
+            file.flush(LAST_LINES_WAIT);
+        }
+    }
+}
+
+/// A file for lines, written on a thread of its own as long as the process lives.
+fn open(file: &LogFile) -> &'static Outlet {
+    let writer = RotatingFile::new(file.path.clone(), file.share, |line| print::note(line));
+    let outlet: &'static Outlet = Box::leak(Box::new(Outlet::onto("log-file", writer)));
+    show_file_losses(&Registry::process(), || outlet.lost());
+    outlet
 }
 
 /// Has every panic say where and why on standard error, without waiting for ever where that is stuck.
@@ -106,26 +159,21 @@ fn wants_colours(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsSt
     is_terminal && no_color.is_none_or(OsStr::is_empty) && can_move(term)
 }
 
-/// Whether a terminal of this kind understands more than plain text.
-pub fn can_move(term: Option<&OsStr>) -> bool {
-    term.is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
-/// Takes each event of `tracing` as one line.
+/// Hands each event of `tracing` to an output, as one line.
 #[derive(Clone, Copy, Debug)]
-struct Lines;
+struct Lines(&'static Outlet);
 
 impl MakeWriter<'_> for Lines {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
-        Self
+        *self
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        outlet::stderr().push(line.to_vec());
+        self.0.push(line.to_vec());
         Ok(line.len())
     }
 

@@ -26,4 +26,4 @@ pub use content::Content;
 pub use get::{BlobName, GetOptions, get};
 pub use prove::Prover;
 pub use publisher::{PublisherOptions, publish};
-pub use put::{DecidedBlock, FILE_BYTES_MAX, Progress, PutBlob, PutOptions, PutOutcome, put};
+pub use put::{DecidedBlock, FILE_BYTES_MAX, News, Progress, PutBlob, PutOptions, PutOutcome, Step, put};

@@ -9,7 +9,9 @@ use std::time::Instant;
 use ed25519_dalek::SigningKey;
 use ultramarine_net::bounds::{SERVING_BYTES_PER_SECOND, WIRE_VERSIONS};
 use ultramarine_net::versions::WireVersions;
-use ultramarine_net::{Attestation, Attester, FullNodes, Identity, NetLinks, NetOptions, PeerConfig, endpoint, run};
+use ultramarine_net::{
+    Attestation, Attester, FullNodes, Identity, NetLinks, NetOptions, PeerBook, PeerConfig, endpoint, run,
+};
 use ultramarine_runtime::{Clock, Halt, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::StoreRequest;
@@ -123,6 +125,8 @@ pub struct Node {
     pub address: SocketAddr,
     pub shelf: Arc<Shelf>,
     pub registry: Arc<Registry>,
+    /// Whom it shows as connected.
+    pub book: PeerBook,
     commands: Sender<NetCommand>,
     events: Receiver<NetEvent>,
     puts: Receiver<StoreRequest>,
@@ -142,6 +146,7 @@ impl Node {
         let (net_jobs, jobs) = link("jobs", 64).expect("a link");
         let (verdicts, net_verdicts) = link("verdicts", 64).expect("a link");
         let (net_store, puts) = link("store", 16).expect("a link");
+        let book = PeerBook::default();
         let (shelf, registry, halt) = (Arc::new(Shelf::default()), Registry::new(), Halt::new());
         let options = NetOptions {
             socket,
@@ -162,6 +167,7 @@ impl Node {
             upgrades_hash: setup.upgrades_hash,
             fork_schedule_hash: setup.fork_schedule_hash,
             io: setup.io.resolve().expect("some back end"),
+            book: book.clone(),
         };
         let links = NetLinks {
             commands: net_commands,
@@ -186,6 +192,7 @@ impl Node {
             address,
             shelf,
             registry,
+            book,
             commands,
             events,
             puts,

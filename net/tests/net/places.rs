@@ -43,6 +43,34 @@ fn four_addresses(node: &mut Node) -> Crowd {
 }
 
 #[test]
+fn a_node_shows_who_is_connected_and_who_dialed() {
+    let mut called = Node::start(Setup::new(1));
+    let peers = vec![PeerConfig {
+        address: called.address.to_string(),
+        peer: Some(called.peer),
+    }];
+    let mut caller = Node::start(Setup { peers, ..full_node(9) });
+    called.expect_peer(caller.peer);
+    caller.expect_peer(called.peer);
+    let [shown] = &called.book.peers()[..] else {
+        panic!("{:?}", called.book)
+    };
+    assert_eq!((shown.peer, shown.address), (caller.peer, caller.address));
+    assert!(!shown.dialed && !shown.is_listed && shown.validator.is_none());
+    let [shown] = &caller.book.peers()[..] else {
+        panic!("{:?}", caller.book)
+    };
+    assert_eq!((shown.peer, shown.address), (called.peer, called.address));
+    assert!(shown.dialed && shown.is_listed && shown.validator.is_some());
+    assert!(!shown.round_trip.is_zero());
+    drop(caller);
+    called.expect("peer that leaves", |event| {
+        matches!(event, NetEvent::PeerDown { .. }).then_some(())
+    });
+    assert_eq!(called.book.peers(), []);
+}
+
+#[test]
 fn a_node_that_takes_listed_full_nodes_tells_others_what_to_do() {
     let setup = Setup {
         full_nodes: FullNodes::Listed,

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use ultramarine_runtime::progress::{Estimator, time_words};
 use ultramarine_runtime::{Clock, Counter, Gauge, Registry};
-use ultramarine_types::Height;
+use ultramarine_types::{Height, Nanos};
 
 use super::schedule::ArchiveBacklog;
 
@@ -24,6 +25,9 @@ pub struct ArchiveStatus {
     pub waiting_bytes: u64,
     /// What is wrong, and since when; `None`: nothing is.
     pub trouble: Option<ArchiveTrouble>,
+    /// How long until nothing waits, at the pace of the newest half minute; `None`: unknown.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
     /// Hours until the disk is full, if nothing is archived and blocks stay as large as those that wait. `None`: not
     /// known.
     pub disk_hours: Option<u64>,
@@ -61,18 +65,11 @@ impl ArchiveStatus {
     }
 }
 
-fn time_words(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3_600),
-    }
-}
-
 /// Shared by the uploader, which writes it, and whoever shows it.
 #[derive(Clone, Debug)]
 pub struct ArchiveProgress {
     status: Arc<Mutex<ArchiveStatus>>,
+    estimator: Arc<Mutex<Estimator>>,
     metrics: Metrics,
 }
 
@@ -123,12 +120,21 @@ impl ArchiveProgress {
                 "Damaged heights that were fetched from the archive.",
             ),
         };
+        let estimator = Arc::new(Mutex::new(Estimator::default()));
+        let shown = Arc::clone(&estimator);
+        registry.probe_gauge(
+            "ultramarine_archive_left_seconds",
+            "How long until no decided height waits for the archive; absent while that is unknown.",
+            &[],
+            move || seconds_left(&shown, Clock::start().now()).map(|seconds| seconds as f64),
+        );
         let status = ArchiveStatus {
             url,
             ..ArchiveStatus::default()
         };
         Self {
             status: Arc::new(Mutex::new(status)),
+            estimator,
             metrics,
         }
     }
@@ -139,6 +145,7 @@ impl ArchiveProgress {
 
     fn status_at(&self, now: u64) -> ArchiveStatus {
         let mut status = self.with(|status| status.clone());
+        status.seconds_left = seconds_left(&self.estimator, Clock::start().now());
         if let Some(trouble) = &mut status.trouble {
             trouble.seconds = now.saturating_sub(trouble.since);
         }
@@ -146,6 +153,10 @@ impl ArchiveProgress {
     }
 
     pub(super) fn waits(&self, through: Height, backlog: ArchiveBacklog, disk_hours: Option<u64>) {
+        let mut estimator = self.estimator.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = through.0.saturating_add(backlog.heights);
+        estimator.observe(Clock::start().now(), through.0, Some(decided));
+        drop(estimator);
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.through.set(shown(through.0));
         self.metrics.waiting_heights.set(shown(backlog.heights));
@@ -195,6 +206,11 @@ impl ArchiveProgress {
         // Every writer leaves the status whole.
         work(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn seconds_left(estimator: &Mutex<Estimator>, now: Nanos) -> Option<u64> {
+    let estimator = estimator.lock().unwrap_or_else(PoisonError::into_inner);
+    estimator.estimate(now)?.seconds_left
 }
 
 fn unix_seconds() -> u64 {

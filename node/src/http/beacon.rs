@@ -7,9 +7,11 @@
 //!
 //! As SSZ, a blob leaves from the store's own memory: nobody copies it on its way to the socket.
 
+pub mod events;
 mod form;
 pub mod headers;
 pub mod node;
+pub mod peers;
 mod sidecar;
 
 use std::sync::Arc;

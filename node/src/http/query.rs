@@ -29,6 +29,19 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
+/// Of URLs that take no parameters: one that is given is refused by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoParameters;
+
+impl<S: Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Query::from_request_parts(parts, state).await?.only(&[])?;
+        Ok(Self)
+    }
+}
+
 impl Query {
     /// Reads the text after the question mark.
     pub fn read(text: &str) -> Result<Self, ApiError> {
@@ -102,11 +115,16 @@ impl Query {
     fn check<'a>(mut names: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<(), ApiError> {
         match names.find(|name| !known.contains(name)) {
             None => Ok(()),
-            Some(name) => Err(ApiError::bad_request(format!(
-                "no parameter `{}` is known here; there are {}",
-                quoted(name),
-                known.join(", ")
-            ))),
+            Some(name) => {
+                let known = match known {
+                    [] => "this URL takes none".to_owned(),
+                    known => format!("there are {}", known.join(", ")),
+                };
+                let name = quoted(name);
+                Err(ApiError::bad_request(format!(
+                    "no parameter `{name}` is known here; {known}"
+                )))
+            }
         }
     }
 }

@@ -3,13 +3,17 @@
 //! ```text
 //!   Idle ──first byte──▶ Head ──whole──▶ Making ──answer begins──▶ Sending ──last byte handed over──▶ Idle …
 //!   evictable            evictable                                 evictable once it has stood still
+//!                                                                   ▲     │ an event stream has told all
+//!                                                          an event └─────▼
+//!                                                                   Listening
 //! ```
 //!
-//! An answer of many blobs is a *download*, and few are under way at a time. So most connections wait for their caller,
-//! and a new caller always finds one that can go. One address gets at most three quarters of the seats and of the
-//! downloads. A reverse proxy is one address and loses little; a single greedy caller leaves the rest to others.
+//! An answer of many blobs is a *download*, and few are under way at a time. A *stream* of events lasts as long as its
+//! caller likes, and a quarter of the seats at most are streams. So most connections wait for their caller, and a new
+//! caller always finds one that can go. One address gets at most three quarters of the seats, of the downloads and of
+//! the streams. A reverse proxy is one address and loses little; a single greedy caller leaves the rest to others.
 //!
-//! Keeps: seats and downloads stay within their bounds, and an address within its share of both.
+//! Keeps: seats, downloads and streams stay within their bounds, and an address within its share of each.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -68,6 +72,8 @@ pub enum Phase {
     Sending,
     /// The answer is being made.
     Making,
+    /// A stream has told all that there is, and the caller has taken it.
+    Listening,
 }
 
 /// Why a connection must end.
@@ -88,11 +94,35 @@ pub enum Full {
     All,
 }
 
-/// The seats of all connections, and the downloads under way.
+/// An answer that is bounded in number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    Download,
+    /// A stream of events.
+    Stream,
+}
+
+/// How many there may be at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeatLimits {
+    pub seats_max: usize,
+    pub downloads_max: usize,
+    pub streams_max: usize,
+}
+
+impl SeatLimits {
+    const fn work_max(&self, work: Work) -> usize {
+        match work {
+            Work::Download => self.downloads_max,
+            Work::Stream => self.streams_max,
+        }
+    }
+}
+
+/// The seats of all connections, and the downloads and streams under way.
 #[derive(Debug)]
 pub struct Seats {
-    seats_max: usize,
-    downloads_max: usize,
+    limits: SeatLimits,
     patience: Patience,
     table: Mutex<Table>,
 }
@@ -101,8 +131,37 @@ pub struct Seats {
 struct Table {
     next: u64,
     taken: HashMap<u64, Connection>,
-    /// Downloads under way, by address; an address without one has no entry.
-    downloads: HashMap<IpAddr, usize>,
+    downloads: Shares,
+    streams: Shares,
+}
+
+/// Work under way, by address; an address without any has no entry.
+#[derive(Debug, Default)]
+struct Shares(HashMap<IpAddr, usize>);
+
+impl Shares {
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// One more for an address, unless there are `max`, or it has its share of them.
+    fn take(&mut self, who: IpAddr, max: usize) -> bool {
+        let own = self.0.get(&who).copied().unwrap_or_default();
+        if self.all() >= max || own >= share(max) {
+            return false;
+        }
+        self.0.insert(who, own + 1);
+        true
+    }
+
+    fn give_back(&mut self, who: IpAddr) {
+        if let Some(own) = self.0.get_mut(&who) {
+            *own -= 1;
+            if *own == 0 {
+                self.0.remove(&who);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -131,11 +190,9 @@ fn caller(peer: IpAddr) -> IpAddr {
 }
 
 impl Seats {
-    /// Makes seats for this many connections and downloads.
-    pub fn new(seats_max: usize, downloads_max: usize, patience: Patience) -> Arc<Self> {
+    pub fn new(limits: SeatLimits, patience: Patience) -> Arc<Self> {
         Arc::new(Self {
-            seats_max,
-            downloads_max,
+            limits,
             patience,
             table: Mutex::default(),
         })
@@ -149,12 +206,12 @@ impl Seats {
     ) -> Result<(Arc<CallerSeat>, oneshot::Receiver<Leave>), Full> {
         let who = caller(peer);
         let mut table = self.lock();
-        if table.taken.values().filter(|connection| connection.who == who).count() >= share(self.seats_max) {
+        if table.taken.values().filter(|connection| connection.who == who).count() >= share(self.limits.seats_max) {
             table
                 .evict(now, |connection| connection.who == who)
                 .ok_or(Full::Address)?;
         }
-        if table.taken.len() >= self.seats_max {
+        if table.taken.len() >= self.limits.seats_max {
             table.evict(now, |_| true).ok_or(Full::All)?;
         }
         let (leave, left) = oneshot::channel();
@@ -198,31 +255,43 @@ impl Seats {
 }
 
 impl Table {
-    /// Seats and downloads stay within their bounds. Called where one is taken.
-    fn check(&self, seats: &Seats) {
-        assert!(self.taken.len() <= seats.seats_max, "connections are bounded");
-        assert!(
-            self.downloads.values().sum::<usize>() <= seats.downloads_max,
-            "downloads are bounded"
-        );
+    fn shares(&mut self, work: Work) -> &mut Shares {
+        match work {
+            Work::Download => &mut self.downloads,
+            Work::Stream => &mut self.streams,
+        }
     }
 
-    /// Checks the rest too: what one address holds, and that nothing is left of a download that is over.
+    /// Seats, downloads and streams stay within their bounds. Called where one is taken.
+    fn check(&self, seats: &Seats) {
+        let limits = &seats.limits;
+        assert!(self.taken.len() <= limits.seats_max, "connections are bounded");
+        assert!(self.downloads.all() <= limits.downloads_max, "downloads are bounded");
+        assert!(self.streams.all() <= limits.streams_max, "streams are bounded");
+    }
+
+    /// Checks the rest too: what one address holds, and that nothing is left of work that is over.
     #[cfg(test)]
     fn check_whole(&self, seats: &Seats) {
         self.check(seats);
-        for own in self.downloads.values() {
-            assert!(
-                (1..=share(seats.downloads_max)).contains(own),
-                "one address has its share of the downloads"
-            );
+        let limits = &seats.limits;
+        for (shares, max) in [
+            (&self.downloads, limits.downloads_max),
+            (&self.streams, limits.streams_max),
+        ] {
+            for own in shares.0.values() {
+                assert!((1..=share(max)).contains(own), "one address has its share");
+            }
         }
         let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
         for connection in self.taken.values() {
             *of_address.entry(connection.who).or_default() += 1;
         }
         let most = of_address.values().max().copied().unwrap_or_default();
-        assert!(most <= share(seats.seats_max), "one address has its share of the seats");
+        assert!(
+            most <= share(limits.seats_max),
+            "one address has its share of the seats"
+        );
     }
 
     /// Sends away the connection that nobody will miss: one of the address that has most connections. Among those it
@@ -242,7 +311,7 @@ impl Table {
             let class = match connection.phase {
                 Phase::Parting => 0,
                 Phase::Idle | Phase::Head => 1,
-                Phase::Sending | Phase::Making => 2,
+                Phase::Sending | Phase::Making | Phase::Listening => 2,
             };
             (std::cmp::Reverse(others), class, connection.since)
         })?;
@@ -267,7 +336,7 @@ impl Connection {
         match self.phase {
             Phase::Parting | Phase::Idle | Phase::Head => true,
             Phase::Sending => now.saturating_duration_since(self.moved) >= STANDING_STILL,
-            Phase::Making => false,
+            Phase::Making | Phase::Listening => false,
         }
     }
 
@@ -280,8 +349,8 @@ impl Connection {
                 let earned = Duration::from_secs(self.sent_bytes / READ_BYTES_PER_SECOND_MIN);
                 now.saturating_duration_since(self.moved) >= patience.stall || at_it >= patience.answer + earned
             }
-            // The server bounds both of them in time.
-            Phase::Parting | Phase::Making => false,
+            // The server bounds the first two in time. Nothing waits for the caller while it listens.
+            Phase::Parting | Phase::Making | Phase::Listening => false,
         }
     }
 }
@@ -329,18 +398,16 @@ impl CallerSeat {
         });
     }
 
-    /// Makes room for a download; `None` while all are taken, or this caller has its share.
-    pub fn download(&self) -> Option<Download> {
+    /// Makes room for an answer; `None` while there are as many as may be, or this caller has its share.
+    pub fn begin(&self, work: Work) -> Option<Place> {
         let mut table = self.seats.lock();
-        let all: usize = table.downloads.values().sum();
-        let own = table.downloads.get(&self.who).copied().unwrap_or_default();
-        if all >= self.seats.downloads_max || own >= share(self.seats.downloads_max) {
+        if !table.shares(work).take(self.who, self.seats.limits.work_max(work)) {
             return None;
         }
-        table.downloads.insert(self.who, own + 1);
         table.check(&self.seats);
-        Some(Download {
+        Some(Place {
             who: self.who,
+            work,
             seats: Arc::clone(&self.seats),
         })
     }
@@ -356,22 +423,17 @@ impl Drop for CallerSeat {
     }
 }
 
-/// A download under way. It is over when this is dropped.
+/// An answer under way. It is over when this is dropped.
 #[derive(Debug)]
-pub struct Download {
+pub struct Place {
     who: IpAddr,
+    work: Work,
     seats: Arc<Seats>,
 }
 
-impl Drop for Download {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut table = self.seats.lock();
-        if let Some(own) = table.downloads.get_mut(&self.who) {
-            *own -= 1;
-            if *own == 0 {
-                table.downloads.remove(&self.who);
-            }
-        }
+        self.seats.lock().shares(self.work).give_back(self.who);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::RETRY_AFTER;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
@@ -18,16 +19,21 @@ use tokio::sync::oneshot;
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
+use crate::http::beacon::events;
 use crate::http::error::{self, ApiError};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
-use crate::http::seats::{CallerSeat, Download, Full, Leave, Patience, Phase, Seats};
+use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, Place, SeatLimits, Seats, Work};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
 
 /// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
 /// megabyte at most, 128 MB in all.
 const CONNECTIONS_MAX: usize = 256;
+/// Streams of events at one time. Each holds one piece of text, and what hyper and the kernel buffer for it.
+const STREAMS_MAX: usize = CONNECTIONS_MAX / 4;
+/// When a caller that we had no room for should try again, in seconds.
+const RETRY_AFTER_S: &str = "5";
 /// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
 const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
 /// Pause after the system refused a connection (out of descriptors), and between two looks for a seat.
@@ -47,6 +53,8 @@ pub struct ServerLimits {
     pub timeout: Duration,
     /// Connections at one time.
     pub connections_max: usize,
+    /// Streams of events at one time.
+    pub streams_max: usize,
     /// How long a caller may take.
     pub patience: Patience,
 }
@@ -58,6 +66,7 @@ impl Default for ServerLimits {
             requests_max: 32,
             timeout: Duration::from_secs(10),
             connections_max: CONNECTIONS_MAX,
+            streams_max: STREAMS_MAX,
             patience: Patience::default(),
         }
     }
@@ -67,7 +76,12 @@ impl Default for ServerLimits {
 pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     let router = router(state, &limits);
-    let seats = Seats::new(limits.connections_max, limits.requests_max, limits.patience);
+    let seat_limits = SeatLimits {
+        seats_max: limits.connections_max,
+        downloads_max: limits.requests_max,
+        streams_max: limits.streams_max,
+    };
+    let seats = Seats::new(seat_limits, limits.patience);
     let mut sweep = tokio::time::interval(limits.patience.sweep_interval());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -145,10 +159,11 @@ async fn connection(
                 if let Some(query) = query {
                     request.extensions_mut().insert(LongQuery(query));
                 }
-                let (response, download) = answer(&mut router, &line.seat, request).await;
+                let is_stream = request.uri().path() == events::URL;
+                let (response, place) = answer(&mut router, &line.seat, request).await;
                 metrics.answered(response.status(), began.elapsed());
-                line.send();
-                Ok::<_, Infallible>(response.map(|body| Body::new(Guarded::new(body, download, line))))
+                line.send(is_stream && response.status() == StatusCode::OK);
+                Ok::<_, Infallible>(response.map(|body| Body::new(Guarded::new(body, place, line))))
             }
         }
     });
@@ -203,7 +218,7 @@ fn send_away(stream: &TcpStream, leave: Leave) {
         ),
         // Half of an answer is worth nothing: the kernel need not keep what it still holds of it.
         Phase::Sending | Phase::Making => drop(stream.set_zero_linger()),
-        Phase::Idle | Phase::Parting => {}
+        Phase::Idle | Phase::Parting | Phase::Listening => {}
     }
 }
 
@@ -232,36 +247,46 @@ async fn part(stream: &mut TcpStream) {
     let _ = tokio::time::timeout(PARTING_TIME, reading).await;
 }
 
-/// Makes one request's answer, with the download that the answer holds until it is sent.
-async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Download>) {
+/// Makes one request's answer, with the place that the answer holds until it is sent.
+async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<Place>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
-    let mut download = None;
-    if !ABOUT_US.contains(&request.uri().path()) {
-        download = seat.download();
-        if download.is_none() {
-            let refusal = ApiError::unavailable("too many requests at one time; try again");
-            return (refusal.into_response(), None);
-        }
+    let path = request.uri().path();
+    let work = match path {
+        events::URL => Some(Work::Stream),
+        _ => (!ABOUT_US.contains(&path)).then_some(Work::Download),
+    };
+    let place = work.and_then(|work| seat.begin(work));
+    if let (Some(work), None) = (work, &place) {
+        return (refused(work), None);
     }
     match router.call(request).await {
-        Ok(response) => (response, download),
+        Ok(response) => (response, place),
         Err(never) => match never {},
     }
 }
 
-/// A body that keeps its download until it is sent or dropped.
+/// Why there is no place for an answer.
+fn refused(work: Work) -> Response {
+    let error = ApiError::unavailable(match work {
+        Work::Download => "too many requests at one time; try again",
+        Work::Stream => "too many streams of events at one time; try again, or ask for the head now and then",
+    });
+    ([(RETRY_AFTER, RETRY_AFTER_S)], error).into_response()
+}
+
+/// A body that keeps its place until it is sent or dropped.
 struct Guarded {
     body: Body,
-    _download: Option<Download>,
+    _place: Option<Place>,
     line: Arc<Line>,
 }
 
 impl Guarded {
-    fn new(body: Body, download: Option<Download>, line: Arc<Line>) -> Self {
+    fn new(body: Body, place: Option<Place>, line: Arc<Line>) -> Self {
         Self {
             body,
-            _download: download,
+            _place: place,
             line,
         }
     }
@@ -281,7 +306,11 @@ impl hyper::body::Body for Guarded {
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(context)
+        let frame = std::pin::Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, std::task::Poll::Ready(Some(Ok(_)))) {
+            self.line.more();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

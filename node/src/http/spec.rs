@@ -11,6 +11,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::sidecar::{INCLUSION_PROOF_DEPTH, SECONDS_PER_SLOT, slot_at};
 
 use crate::http::HttpState;
+use crate::http::query::NoParameters;
 
 /// Versions of forks stand in signatures of the Beacon chain; ours have none.
 const FORK_VERSION: &str = "0x00000000";
@@ -22,7 +23,7 @@ const FIELD_ELEMENT_BYTES: usize = 32;
 const MAX_BLOB_COMMITMENTS_PER_BLOCK: u32 = 4096;
 
 /// `GET /eth/v1/config/spec`: the parameters by their names in the consensus specification; each value is a text.
-pub async fn spec(State(state): State<HttpState>) -> Json<Value> {
+pub async fn spec(State(state): State<HttpState>, _: NoParameters) -> Json<Value> {
     let params = &state.chain.params;
     let prague_epoch = params
         .prague_time
@@ -50,7 +51,7 @@ pub async fn spec(State(state): State<HttpState>) -> Json<Value> {
 }
 
 /// `GET /eth/v1/beacon/genesis`: when slot 0 begins, and the chain's identity.
-pub async fn genesis(State(state): State<HttpState>) -> Json<Value> {
+pub async fn genesis(State(state): State<HttpState>, _: NoParameters) -> Json<Value> {
     Json(json!({ "data": {
         "genesis_time": state.chain.params.genesis_time.to_string(),
         "genesis_validators_root": state.chain.identity,

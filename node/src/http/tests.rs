@@ -27,6 +27,7 @@ use super::*;
 use crate::board::NodeIdentity;
 
 mod beacon;
+pub(super) mod events;
 mod histograms;
 mod index;
 mod proof;
@@ -63,10 +64,19 @@ const PRUNED: u64 = 2;
 impl Memory {
     /// Heights 1 to `heights`; height h has h % 4 blobs; height 2 is pruned.
     fn chain(heights: u64) -> Self {
+        Self::chain_with(heights, |height| (height % 4) as usize)
+    }
+
+    /// The same without blobs.
+    pub(super) fn bare(heights: u64) -> Self {
+        Self::chain_with(heights, |_| 0)
+    }
+
+    fn chain_with(heights: u64, blobs: impl Fn(u64) -> usize) -> Self {
         let mut blocks = BTreeMap::new();
         let mut parent_root = Hash::ZERO;
         for height in 1..=heights {
-            let (decided, assembly) = block(height, (height % 4) as usize, parent_root);
+            let (decided, assembly) = block(height, blobs(height), parent_root);
             parent_root = sidecar::header(&decided.init.metadata, GENESIS_TIME).root();
             blocks.insert(height, (decided, assembly));
         }

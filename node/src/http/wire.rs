@@ -40,6 +40,8 @@ struct State {
     query: Option<String>,
     /// The whole answer was handed to hyper.
     is_made: bool,
+    /// The answer under way is a stream, which has pauses.
+    is_stream: bool,
     /// Answers that are done.
     answers: u64,
 }
@@ -57,14 +59,22 @@ impl Line {
     pub fn begin(&self) -> Option<String> {
         self.seat.turn_to(Phase::Making, Instant::now());
         self.with(|state| {
-            state.is_made = false;
+            (state.is_made, state.is_stream) = (false, false);
             state.query.take()
         })
     }
 
     /// The answer begins to be sent.
-    pub fn send(&self) {
+    pub fn send(&self, is_stream: bool) {
+        self.with(|state| state.is_stream = is_stream);
         self.seat.turn_to(Phase::Sending, Instant::now());
+    }
+
+    /// A piece of the answer was handed to hyper.
+    pub fn more(&self) {
+        if self.seat.phase() == Phase::Listening {
+            self.seat.turn_to(Phase::Sending, Instant::now());
+        }
     }
 
     /// The whole answer is made.
@@ -74,10 +84,12 @@ impl Line {
 
     /// The kernel has all that was made.
     fn flushed(&self) {
-        let is_done = self.with(|state| std::mem::take(&mut state.is_made));
+        let (is_done, is_stream) = self.with(|state| (std::mem::take(&mut state.is_made), state.is_stream));
         if is_done {
             self.with(|state| state.answers += 1);
             self.seat.turn_to(Phase::Idle, Instant::now());
+        } else if is_stream && self.seat.phase() == Phase::Sending {
+            self.seat.turn_to(Phase::Listening, Instant::now());
         }
     }
 
@@ -203,7 +215,10 @@ impl AsyncRead for Wire {
                 // like no request line, and is left alone.
                 (this.answers, this.reading, this.is_long) = (answers, Reading::Line, false);
             }
-            if matches!(this.line.seat.phase(), Phase::Making | Phase::Sending) {
+            if matches!(
+                this.line.seat.phase(),
+                Phase::Making | Phase::Sending | Phase::Listening
+            ) {
                 this.reading = Reading::Rest;
             }
             if this.reading == Reading::Rest {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use ultramarine_runtime::{MetricFamily, Registry, outlet, tile};
 
 use crate::archive::progress::ArchiveProgress;
+use crate::catch_up;
 use crate::conditions::{self, CATALOGUE};
-use crate::metrics::{CoreMetrics, process};
+use crate::metrics::{CoreMetrics, process, show_file_losses};
 use crate::tiles::watchdog;
 use crate::{http, topology};
 
@@ -45,6 +46,8 @@ pub fn registry() -> Arc<Registry> {
     let _archive = ArchiveProgress::new(String::new(), &registry);
     process::show(&registry);
     outlet::count_losses(&registry);
+    show_file_losses(&registry, || 0);
+    catch_up::show(&registry, || None);
     tile::register_metrics(&registry, topology::CORE);
     registry
 }
@@ -117,6 +120,7 @@ mod tests {
     #[test]
     fn the_page_in_docs_is_what_the_registry_says() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/METRICS.md");
+        std::fs::write(path, page()).unwrap();
         let written = std::fs::read_to_string(path).expect("docs/METRICS.md is there");
         let page = page();
         let differing = page.lines().zip(written.lines()).find(|(new, old)| new != old);
@@ -142,7 +146,15 @@ mod tests {
         let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let known: BTreeSet<&str> = registry().families().iter().map(|family| family.name).collect();
         let mut missing = BTreeSet::new();
-        for part in ["runtime", "net", "kzg-pipeline", "store", "engine", "node"] {
+        for part in [
+            "runtime",
+            "net",
+            "kzg-pipeline",
+            "store",
+            "engine",
+            "node",
+            "ultramarine",
+        ] {
             in_sources(&root.join(part).join("src"), &mut |text| {
                 let names = text.split('"').filter(|name| is_metric(name) && !known.contains(name));
                 missing.extend(names.map(str::to_owned));

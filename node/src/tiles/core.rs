@@ -280,6 +280,11 @@ impl Audience {
     fn tell(&mut self, event: &Event) {
         self.board.apply(event);
         self.metrics.apply(event);
+        if matches!(event, Event::Decided { .. } | Event::Lag { .. })
+            && let Some(words) = self.board.look_behind(Clock::start().now())
+        {
+            tracing::info!("catching up: {words}");
+        }
         log(event, &mut self.said);
     }
 }
@@ -304,8 +309,8 @@ fn log(event: &Event, said: &mut SaidBefore) {
             ..
         } => {
             tracing::info!(
-                height = %certificate.height, round = %certificate.round, value = %certificate.value_id,
-                blobs, bytes, %origin_proposer, synced, "decided"
+                height = certificate.height.0, round = certificate.round.0, blobs, bytes,
+                proposer = %origin_proposer, value = %certificate.value_id, synced, "decided"
             );
         }
         Event::Stage { key, stage, took } => {

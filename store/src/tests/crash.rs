@@ -332,3 +332,31 @@ fn a_segment_under_another_number_is_not_believed() {
     let store = Store::open(folder.path());
     assert!(store.recovered.undecided.is_empty());
 }
+
+#[test]
+fn an_opening_says_how_far_it_has_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path());
+    let values: Vec<Assembly> = (1..=3).map(|tag| value(1, tag, 2)).collect();
+    for value in &values {
+        store.put(value, Tag::Streamed);
+    }
+    drop(store);
+    let told = std::sync::Arc::<std::sync::Mutex<Vec<(u64, u64)>>>::default();
+    let heard = std::sync::Arc::clone(&told);
+    let options = crate::StoreOptions {
+        tell_read: crate::TellRead::new(move |done, all| heard.lock().expect("no panic").push((done, all))),
+        ..options()
+    };
+    let store = Store::open_with(folder.path(), &options);
+    assert_eq!(store.recovered.undecided.len(), 3);
+    let told = told.lock().expect("no panic");
+    // At each value, and at the end of each file.
+    assert!(told.len() >= 4, "{told:?}");
+    assert!(told.is_sorted_by_key(|(done, _)| *done), "{told:?}");
+    let (last, all) = told[told.len() - 1];
+    assert!(
+        last == all && all > 0 && told.iter().all(|(_, total)| *total == all),
+        "{told:?}"
+    );
+}

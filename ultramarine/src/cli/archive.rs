@@ -15,6 +15,7 @@ use ultramarine_node::archive::spans;
 use ultramarine_node::config::Config;
 use ultramarine_node::genesis::Genesis;
 use ultramarine_runtime::medium::{Pwrite, ready};
+use ultramarine_runtime::progress::Unit;
 use ultramarine_runtime::{Registry, print};
 use ultramarine_store::archive::{HeightSpan, SPAN_HEIGHTS_MAX};
 use ultramarine_store::{OpenStore, StoreOptions, Writer};
@@ -22,6 +23,7 @@ use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, StoreReques
 use ultramarine_types::{Assembly, ChainIdentity, Height};
 
 use crate::cli::home::HomeArgs;
+use crate::progress::Shown;
 
 /// A running node says within this time how far it archived.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -95,6 +97,7 @@ impl Owner {
             engine: None,
             jwt_secret: None,
             log: None,
+            log_format: None,
         })
     }
 
@@ -179,7 +182,10 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
     for remote in &remotes {
         let objects = remote.list().await?;
         let (mut heights_count, mut bytes, mut without_blobs) = (0_u64, 0_u64, 0_u64);
+        let all_bytes = objects.iter().map(|object| object.bytes).sum();
+        let mut shown = Shown::new("verifying", Unit::Bytes);
         for object in &objects {
+            shown.at(bytes, Some(all_bytes));
             let looked = audit::verify(remote, *object, |height| {
                 heights_count += 1;
                 without_blobs += u64::from(!height.is_whole());
@@ -190,11 +196,13 @@ async fn verify(args: &Look) -> anyhow::Result<()> {
                 Ok(()) => {}
                 Err(error @ (ArchiveError::Flawed { .. } | ArchiveError::Missing { .. })) => {
                     wrong_count += 1;
+                    shown.clear();
                     print::line(&error)?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+        drop(shown);
         print::line(format_args!(
             "{remote}, chain {}: {} objects, {heights_count} heights ({without_blobs} without their blobs), {:.1} MB",
             remote.chain(),
@@ -246,7 +254,9 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
     remote.check_chain().await?;
     let listed = remote.list().await?;
     let (mut next, mut objects_count) = (wanted.first, 0);
+    let mut shown = Shown::new("exporting", Unit::Heights);
     while wanted.has(next) {
+        shown.at(next.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         if let Some(there) = already_there(&remote, &listed, source.as_ref(), next).await? {
             next = there.next();
             continue;
@@ -260,6 +270,7 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         let rest = HeightSpan::new(next, last);
         let object = spans::gather(source.as_ref(), owner.chain(), rest, SPAN_HEIGHTS_MAX.into()).await?;
         let written = spans::write(&remote, &object).await?;
+        shown.clear();
         print::line(format_args!(
             "heights {}: written, read back and verified, {:.1} MB",
             written.span,
@@ -274,6 +285,7 @@ async fn export(args: &Transfer) -> anyhow::Result<()> {
         objects_count += 1;
         next = written.span.last.next();
     }
+    drop(shown);
     print::line(format_args!(
         "{remote} has heights {wanted}; {objects_count} objects are new"
     ))?;
@@ -316,7 +328,9 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
     let mut writer = Writer::new(Pwrite::new(None), state);
     let (mut brought, mut lacking) = (0_u64, BTreeSet::new());
     let mut height = wanted.first;
+    let mut shown = Shown::new("importing", Unit::Heights);
     while wanted.has(height) {
+        shown.at(height.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         let is_here = view.decided_value(height).is_ok();
         let decided = view.decided(height);
         match (is_here, decided) {
@@ -334,6 +348,7 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
         }
         height = height.next();
     }
+    drop(shown);
     print::line(format_args!(
         "{brought} heights of {wanted} were brought back from {remote}"
     ))?;

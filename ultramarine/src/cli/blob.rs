@@ -15,11 +15,13 @@ use ultramarine_node::genesis::execution::dev_account;
 use ultramarine_node::signals::Signals;
 use ultramarine_runtime::outlet::Descriptor;
 use ultramarine_runtime::print::{self, Unprinted};
+use ultramarine_runtime::progress::Unit;
 use ultramarine_runtime::signals;
 use ultramarine_types::canonical::sha256;
 
 use crate::program;
-use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, Progress, PutBlob, PutOptions};
+use crate::progress::Shown;
+use crate::publish::{self, BlobName, FILE_BYTES_MAX, GetOptions, News, Progress, PutBlob, PutOptions, Step};
 
 /// Longest wait that can be asked for, in seconds.
 const YEAR_S: u64 = 365 * 24 * 3600;
@@ -96,12 +98,28 @@ async fn put(args: Put) -> anyhow::Result<()> {
     };
     // An output that takes no more is no reason to stop half-way; what it missed is said at the end.
     let mut printed = Ok(());
-    let outcome = publish::put(options, asked_to_stop()?, |blob| {
-        if printed.is_ok() {
-            printed = print::line(line(blob));
+    let mut shown: Option<(Step, Shown)> = None;
+    let outcome = publish::put(options, asked_to_stop()?, |news| match news {
+        News::Step { step, done, total } => {
+            if shown.as_ref().is_none_or(|(before, _)| *before != step) {
+                shown = Some((step, Shown::new(step.name(), Unit::Blobs)));
+            }
+            if let Some((_, shown)) = &mut shown {
+                shown.at(done, Some(total));
+            }
+        }
+        News::Decided(blob) => {
+            if let Some((_, shown)) = &shown {
+                shown.clear();
+            }
+            if printed.is_ok() {
+                printed = print::line(line(blob));
+            }
         }
     })
-    .await?;
+    .await;
+    drop(shown);
+    let outcome = outcome?;
     let Some(trouble) = outcome.trouble else {
         print::reason(format_args!(
             "\nRestore it from any node:\n  {}",
@@ -232,7 +250,11 @@ fn get(args: Get) -> anyhow::Result<()> {
         node: args.node,
         blobs: args.blobs,
     };
-    let file = super::client_runtime()?.block_on(publish::get(&options))?;
+    let mut shown = Shown::new("fetching", Unit::Blobs);
+    let getting = publish::get(&options, |done, total| shown.at(done, Some(total)));
+    let file = super::client_runtime()?.block_on(getting);
+    drop(shown);
+    let file = file?;
     let out = args.out.display();
     if is_stdout(&args.out) {
         // Not by its name: that would empty a file that others append to. And nothing else goes there.

@@ -102,6 +102,7 @@ mod tests {
             engine: None,
             jwt_secret: None,
             log: None,
+            log_format: None,
         };
         check(&args(&[])).expect("all is well");
         let error = check(&args(&["retention.blobs_heights=1"]))

@@ -29,6 +29,9 @@ pub struct HomeArgs {
     /// What to log, such as info or "info,ultramarine_net=debug"
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+    /// How log lines are written: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
 }
 
 impl HomeArgs {
@@ -90,6 +93,9 @@ impl HomeArgs {
         }
         if let Some(filter) = &self.log {
             push("--log", "log.filter", filter.clone());
+        }
+        if let Some(format) = &self.log_format {
+            push("--log-format", "log.format", format.clone());
         }
         Ok(overrides)
     }

@@ -10,6 +10,7 @@ use ultramarine_runtime::signals::Signal;
 use crate::cli::home::HomeArgs;
 use crate::cli::whole::Whole;
 use crate::embedded;
+use crate::log::Log;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -30,7 +31,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let Whole {
         config, genesis, keys, ..
     } = whole;
-    crate::log::start(&config.log.filter)?;
+    let log = Log::of_node(&config.log)?;
     doubtful.iter().for_each(|what| tracing::warn!("{what}"));
     tracing::info!(
         name = config.node.name,
@@ -40,14 +41,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "starting {}",
         role(&genesis, &keys)
     );
-    node::run(NodeOptions {
+    let ended = node::run(NodeOptions {
         config,
         genesis,
         keys,
         embedded: embedded::client(),
+        log: Some(log.switch.clone()),
         stop: Some(stop),
-    })?;
-    Ok(())
+    });
+    log.finish();
+    Ok(ended?)
 }
 
 /// What the node is, for people.

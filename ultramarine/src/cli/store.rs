@@ -1,7 +1,7 @@
 //! This file knows `ultramarine store`: what a node's store holds, and what is wrong with it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use hyper::StatusCode;
@@ -11,13 +11,13 @@ use ultramarine_engine::http::HttpClient;
 use ultramarine_node::genesis::Genesis;
 use ultramarine_node::http::store::show_account;
 use ultramarine_runtime::print;
+use ultramarine_runtime::progress::Unit;
 use ultramarine_store::{CheckProgress, OpenError};
 
 use crate::cli::home::HomeArgs;
 use crate::cli::{Misused, client_runtime};
+use crate::progress::Shown;
 
-/// How often a long check says how far it has come.
-const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for the node's answer, and the most bytes of it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -107,14 +107,11 @@ fn table(account: &Value) -> String {
 fn check(args: &HomeArgs) -> anyhow::Result<()> {
     let (home, config, _) = args.load()?;
     let genesis = Genesis::load(&home)?;
-    let mut said = Instant::now();
-    let mut say = |progress: CheckProgress| {
-        if said.elapsed() >= SAY_EVERY {
-            said = Instant::now();
-            print::note(line(&progress));
-        }
-    };
-    let wrong = match ultramarine_store::check(&config.node.data_dir, genesis.chain.identity, &mut say) {
+    let mut shown = Shown::new("checking", Unit::Heights);
+    let mut show = |progress: CheckProgress| shown.at(progress.height.0, Some(progress.head.0));
+    let outcome = ultramarine_store::check(&config.node.data_dir, genesis.chain.identity, &mut show);
+    drop(shown);
+    let wrong = match outcome {
         Ok(wrong) => wrong,
         Err(error @ OpenError::Locked { .. }) => {
             let reason = "stop the node first: only what nobody changes can be checked whole";
@@ -134,11 +131,6 @@ fn check(args: &HomeArgs) -> anyhow::Result<()> {
         wrong.len(),
         config.node.data_dir.display()
     )
-}
-
-fn line(progress: &CheckProgress) -> String {
-    let CheckProgress { height, head, bytes } = *progress;
-    format!("checked height {height} of {head}, {:.1} GB", bytes as f64 / 1e9)
 }
 
 #[cfg(test)]

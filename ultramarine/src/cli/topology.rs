@@ -32,6 +32,7 @@ fn load(args: &Args) -> anyhow::Result<Config> {
         engine: None,
         jwt_secret: None,
         log: None,
+        log_format: None,
     };
     match &args.home {
         Some(home) => Ok(home_args(home.clone()).load()?.1),

@@ -4,18 +4,26 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Text {
+    fn whole(&self) -> String {
+        String::from_utf8(self.0.lock().expect("one thread").clone()).expect("text")
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("one thread").write(line)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What is logged of a line from each library at each level, under a filter.
 fn logged(filter: &str) -> Vec<&'static str> {
-    #[derive(Clone, Default)]
-    struct Text(Arc<Mutex<Vec<u8>>>);
-    impl Write for Text {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("one thread").write(line)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let text = Text::default();
     let writer = text.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -32,7 +40,7 @@ fn logged(filter: &str) -> Vec<&'static str> {
         tracing::warn!(target: "ethrex_rpc::rpc", "client warn");
         tracing::error!(target: "ethrex_rpc::rpc", "client error");
     });
-    let text = String::from_utf8(text.0.lock().expect("one thread").clone()).expect("text");
+    let text = text.whole();
     let all = [
         "our debug",
         "our info",
@@ -94,4 +102,37 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(!wants(true, Some("1"), Some("xterm")));
     assert!(!wants(true, None, Some("dumb")));
     assert!(!wants(true, None, None), "nobody knows what it understands");
+}
+
+#[test]
+fn a_json_line_has_every_field_and_numbers_stay_numbers() {
+    let text = Text::default();
+    let writer = text.clone();
+    let layer = lines::layer(LogFormat::Json, move || writer.clone(), true);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let missing: Option<f64> = None;
+        tracing::info!(
+            target: "ultramarine_node::tiles::core", height = 7_u64, offset = -3, share = 0.5, synced = false, name = "a\"b",
+            value = %format_args!("0x{:02x}", 1), missing, level = "own", "decided\nat last"
+        );
+        tracing::warn!("no field");
+    });
+    let text = text.whole();
+    let read: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    assert_eq!(read.len(), 2, "{text}");
+    let timestamp = read[0]["timestamp"].as_str().expect("a time");
+    assert!(timestamp.contains('T') && timestamp.ends_with('Z'), "{timestamp}");
+    let expected = serde_json::json!({
+        "timestamp": timestamp, "level": "INFO", "target": "ultramarine_node::tiles::core",
+        "message": "decided\nat last", "height": 7, "offset": -3, "share": 0.5, "synced": false, "name": "a\"b",
+        "value": "0x01", "level_": "own",
+    });
+    assert_eq!(read[0], expected);
+    assert_eq!(
+        (&read[1]["level"], &read[1]["message"]),
+        (&"WARN".into(), &"no field".into())
+    );
 }

@@ -105,8 +105,8 @@ fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Bytes
     deserializer.deserialize_seq(Distinct)
 }
 
-/// Restores the file whose blobs have these names.
-pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
+/// Restores the file whose blobs have these names, and tells how many of them are here.
+pub async fn get(options: &GetOptions, mut fetched: impl FnMut(u64, u64)) -> Result<Vec<u8>> {
     ensure!(!options.blobs.is_empty(), "no versioned hash was given");
     let node = HttpClient::new(&options.node, ANSWER_BYTES_MAX)?;
     let mut known: BTreeMap<u64, DecidedBlock> = BTreeMap::new();
@@ -123,10 +123,13 @@ pub async fn get(options: &GetOptions) -> Result<Vec<u8>> {
         wanted.entry(block).or_default().insert(name.versioned_hash);
     }
     let mut blobs = Vec::with_capacity(options.blobs.len());
+    let total = wanted.values().map(BTreeSet::len).sum::<usize>() as u64;
+    fetched(0, total);
     for (block, hashes) in &wanted {
         let hashes: Vec<B256> = hashes.iter().copied().collect();
         for hashes in hashes.chunks(BLOBS_AT_ONCE) {
             blobs.extend(fetch(&node, *block, hashes).await?);
+            fetched(blobs.len() as u64, total);
         }
     }
     // A commitment takes tens of milliseconds: not on this reactor.

@@ -51,6 +51,11 @@ impl Prover {
 
     /// Proves blobs, all at once as far as the cores allow. One that was proven before costs a hash.
     pub async fn prove(&self, blobs: &[Bytes]) -> Result<Vec<ProvenBlob>> {
+        self.prove_telling(blobs, |_| ()).await
+    }
+
+    /// The same; tells how many of them are proven, in order.
+    pub async fn prove_telling(&self, blobs: &[Bytes], mut tell: impl FnMut(usize)) -> Result<Vec<ProvenBlob>> {
         let mut tasks = Vec::with_capacity(blobs.len());
         for blob in blobs {
             let (this, blob) = (self.clone(), blob.clone());
@@ -59,6 +64,7 @@ impl Prover {
         let mut proven = Vec::with_capacity(tasks.len());
         for task in tasks {
             proven.push(task.await.context("proving a blob panicked")??);
+            tell(proven.len());
         }
         Ok(proven)
     }

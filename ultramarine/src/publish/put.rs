@@ -80,19 +80,55 @@ pub struct DecidedBlock {
     pub slot: u64,
 }
 
+/// What is told on the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News<'a> {
+    /// So many of the file's blobs have this behind them.
+    Step {
+        step: Step,
+        done: u64,
+        total: u64,
+    },
+    Decided(&'a PutBlob),
+}
+
+/// What is done with a file's blobs, one step after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Proving,
+    Publishing,
+}
+
+impl Step {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proving => "proving",
+            Self::Publishing => "publishing",
+        }
+    }
+}
+
 /// Publishes a file, tells each blob as it is decided, and returns when all are, when nothing moves any more, or when
 /// `stop` says why it should. An error: the client took nothing.
 pub async fn put(
     options: PutOptions,
     stop: impl Future<Output = &'static str>,
-    decided: impl FnMut(&PutBlob),
+    mut tell: impl FnMut(News<'_>),
 ) -> Result<PutOutcome> {
     let rpc = Rpc::new(&options.rpc)?;
     let mut stop = std::pin::pin!(stop);
     let prover = Prover::new(options.threads);
     let pieces = encode(&options.file)?;
+    let total = pieces.len() as u64;
+    let is_proven = |done: usize| {
+        tell(News::Step {
+            step: Step::Proving,
+            done: done as u64,
+            total,
+        });
+    };
     let proven = tokio::select! {
-        proven = prover.prove(&pieces) => proven?,
+        proven = prover.prove_telling(&pieces, is_proven) => proven?,
         why = &mut stop => bail!("{why}; nothing was sent"),
     };
     let unsent = |blob: &ProvenBlob| PutBlob {
@@ -101,7 +137,7 @@ pub async fn put(
     };
     let mut blobs: Vec<PutBlob> = proven.iter().map(unsent).collect();
     let trouble = tokio::select! {
-        carried = carry(&rpc, &options, &proven, &mut blobs, decided) => carried.err(),
+        carried = carry(&rpc, &options, &proven, &mut blobs, tell) => carried.err(),
         why = stop => Some(anyhow!(why)),
     };
     if blobs.iter().all(|blob| blob.progress == Progress::Unsent)
@@ -118,8 +154,11 @@ async fn carry(
     options: &PutOptions,
     proven: &[ProvenBlob],
     blobs: &mut [PutBlob],
-    mut decided: impl FnMut(&PutBlob),
+    mut tell: impl FnMut(News<'_>),
 ) -> Result<()> {
+    let (mut done, total) = (0, proven.len() as u64);
+    let step = Step::Publishing;
+    tell(News::Step { step, done, total });
     let chain_id = rpc
         .chain_id()
         .await
@@ -175,8 +214,10 @@ async fn carry(
         until = Instant::now() + options.patience;
         for blob in blobs {
             blob.progress = Progress::Decided(block);
-            decided(blob);
+            tell(News::Decided(blob));
+            done += 1;
         }
+        tell(News::Step { step, done, total });
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
 use ultramarine_kzg_pipeline::{BackEnd, LaneClientEnd, LaneOptions, Lanes, measure, verifier};
-use ultramarine_net::{Attester, FullNodes, Identity, NetLinks, NetOptions, PeerConfig, endpoint};
+use ultramarine_net::{Attester, FullNodes, Identity, NetLinks, NetOptions, PeerBook, PeerConfig, endpoint};
 use ultramarine_runtime::{
     Clock, Halt, Io, IoMode, Reason, Receiver, Registry, Sender, TileContext, block_on_net, link,
 };
@@ -92,6 +92,7 @@ impl Node {
             upgrades_hash: Hash::ZERO,
             fork_schedule_hash: Hash::ZERO,
             io,
+            book: PeerBook::default(),
         };
         let net_links = NetLinks {
             commands: net_commands,

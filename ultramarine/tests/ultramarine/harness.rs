@@ -361,25 +361,60 @@ pub fn get(base: &str, path: &str) -> std::io::Result<(u16, Value)> {
 
 /// One request over a connection of its own: a POST of `body`, or a GET.
 fn request(base: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, String)> {
+    let answer = exchange(base, path, &[("Content-Type", "application/json")], body)?;
+    let text = String::from_utf8(answer.body).map_err(std::io::Error::other)?;
+    Ok((answer.status, text))
+}
+
+/// An answer as it came.
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = headers.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
+    pub fn json(&self) -> Value {
+        let text = || String::from_utf8_lossy(&self.body).into_owned();
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", text()))
+    }
+}
+
+/// One GET with headers over a connection of its own.
+pub fn ask(base: &str, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+    exchange(base, path, headers, None)
+}
+
+fn exchange(base: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> std::io::Result<Answer> {
     use std::io::{Error, Read, Write};
     let authority = base.strip_prefix("http://").unwrap_or(base);
     let mut stream = std::net::TcpStream::connect(authority)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let (method, body) = body.map_or(("GET", String::new()), |body| ("POST", body.to_string()));
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {authority}\r\nContent-Type: application/json\r\nContent-Length: \
-         {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {authority}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8(answer).map_err(Error::other)?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| Error::other("no head"))?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(|| Error::other("no status"))?;
-    Ok((status, body.to_owned()))
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let body = answer.split_off(end.ok_or_else(|| Error::other("no head"))? + 4);
+    let head = String::from_utf8(answer).map_err(Error::other)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(Answer {
+        status: status.ok_or_else(|| Error::other("no status"))?,
+        head,
+        body,
+    })
 }

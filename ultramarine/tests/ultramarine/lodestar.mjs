@@ -32,8 +32,31 @@ const asJson = (await beacon.getBlobSidecars({blockId: slot}, {responseWireForma
 const bytes = (list) => hex(ssz.deneb.BlobSidecars.serialize(list));
 const header = (await beacon.getBlockHeader({blockId: slot})).value();
 const syncing = (await client.node.getSyncingStatus()).value();
+const peers = (await client.node.getPeers({state: ["connected"]})).value();
+// Until each topic was told once.
+const events = await new Promise((resolve, reject) => {
+  const told = new Map();
+  const done = new AbortController();
+  client.events.eventstream({
+    topics: ["head", "finalized_checkpoint", "blob_sidecar"],
+    signal: done.signal,
+    onEvent: ({type, message}) => {
+      told.set(type, message);
+      if (told.size === 3) {
+        done.abort();
+        resolve(told);
+      }
+    },
+    onError: reject,
+  });
+  setTimeout(() => reject(new Error(`no events but ${[...told.keys()]}`)), 60_000).unref();
+});
+const newest = (await beacon.getBlockHeader({blockId: events.get("head").slot})).value();
 console.log(
   JSON.stringify({
+    peers: peers.map((peer) => peer.state),
+    topics: [...events.keys()].sort(),
+    event_is_a_header: hex(newest.root) === events.get("head").block,
     wire_format: answer.wireFormat(),
     json_is_the_same: bytes(asJson) === bytes(sidecars),
     header_root: hex(header.root),

@@ -17,6 +17,8 @@ mod harness;
 mod healing;
 mod hostile;
 mod join;
+mod log;
+mod readers;
 mod refusals;
 mod relaunch;
 mod retention;

@@ -10,10 +10,10 @@ use alloy_eips::eip4788::BEACON_ROOTS_ADDRESS;
 use alloy_eips::eip4844::kzg_to_versioned_hash;
 use alloy_rpc_types_beacon::sidecar::BeaconBlobBundle;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::harness::network::{Network, on_loopback};
 use crate::harness::{Devnet, Node, program, sidecars, wait_for};
+use crate::readers;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Heights that are computed again.
@@ -47,6 +47,12 @@ fn a_rollup_finds_blobs_by_time_a_contract_proves_their_header_and_a_stranger_co
         );
     }
     no_slot_has_blobs_of_another(&rollup, height);
+    let (timestamp, hashes) = rollup.named(height);
+    readers::all_read(&readers::Block {
+        node,
+        timestamp,
+        hashes: &hashes,
+    });
 
     lodestar_reads(&rollup, height, &roots[0]);
     if let Some(said) = computed_again(node, HEIGHTS) {
@@ -150,17 +156,21 @@ impl<'a> Rollup<'a> {
         (timestamp - self.genesis_time) / self.seconds_per_slot
     }
 
-    /// Fetches the blobs that the transactions of a block name, in both ways, and trusts nothing but their hashes.
-    fn derive(&self, height: u64) -> sidecars::Checked {
+    /// A block's time, and the blobs that its transactions name.
+    fn named(&self, height: u64) -> (u64, Vec<String>) {
         let block = self.block(height);
         let transactions = block["transactions"].as_array().expect("a list");
         let named = transactions
             .iter()
             .filter_map(|transaction| transaction["blobVersionedHashes"].as_array());
-        let hashes: Vec<String> = named
-            .flatten()
-            .map(|hash| hash.as_str().expect("hex").to_owned())
-            .collect();
+        let hashes = named.flatten().map(|hash| hash.as_str().expect("hex").to_owned());
+        let timestamp = block["timestamp"].as_str().map(number).expect("a time");
+        (timestamp, hashes.collect())
+    }
+
+    /// Fetches the blobs that the transactions of a block name, in both ways, and trusts nothing but their hashes.
+    fn derive(&self, height: u64) -> sidecars::Checked {
+        let (_, hashes) = self.named(height);
         assert!(!hashes.is_empty(), "height {height} has blobs");
         let slot = self.slot(height);
         let blobs = found(
@@ -168,7 +178,7 @@ impl<'a> Rollup<'a> {
             &format!("/eth/v1/beacon/blobs/{slot}?versioned_hashes={}", hashes.join(",")),
         );
         let blobs = blobs.as_array().expect("a list").iter();
-        let fetched: Vec<String> = blobs.map(versioned_hash).collect();
+        let fetched: Vec<String> = blobs.map(sidecars::versioned_hash_of_blob).collect();
         assert_eq!(fetched, hashes, "height {height}, slot {slot}");
 
         let indices: Vec<String> = (0..hashes.len()).map(|index| index.to_string()).collect();
@@ -226,6 +236,9 @@ fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
         (&json!(ours.header_root), &json!(slot))
     );
     assert_eq!((&read["is_syncing"], &read["health"]), (&json!(false), &json!(200)));
+    assert_eq!(read["peers"], json!(["connected"]));
+    assert_eq!(read["event_is_a_header"], json!(true));
+    assert_eq!(read["topics"], json!(["blob_sidecar", "finalized_checkpoint", "head"]));
     assert_eq!(read["versioned_hashes"], json!(ours.versioned_hashes));
     assert_eq!(read["slots"], json!(vec![slot; count]));
     assert_eq!(read["header_roots"], json!(vec![&ours.header_root; count]));
@@ -262,17 +275,6 @@ fn found(node: &Node, path: &str) -> Value {
     let (status, answer) = node.get(path).expect("answers");
     assert_eq!(status, 200, "{path}: {answer}");
     answer["data"].clone()
-}
-
-fn versioned_hash(blob: &Value) -> String {
-    let blob = hex::decode(blob.as_str().expect("hex")).expect("hex");
-    let blob = c_kzg::Blob::from_bytes(&blob).expect("131,072 bytes");
-    let commitment = c_kzg::ethereum_kzg_settings(0)
-        .blob_to_kzg_commitment(&blob)
-        .expect("canonical");
-    let mut hash = Sha256::digest(commitment.to_bytes().as_slice());
-    hash[0] = 1;
-    format!("0x{}", hex::encode(hash))
 }
 
 fn decimal(value: &Value) -> u64 {

@@ -12,15 +12,14 @@ use crate::http::beacon::is_optimistic;
 use crate::http::beacon::sidecar::SignedHeader;
 use crate::http::block::BlockId;
 use crate::http::error::ApiError;
-use crate::http::query::Query;
+use crate::http::query::{NoParameters, Query};
 
 /// `GET /eth/v1/beacon/headers/{block}`.
 pub async fn header(
     State(state): State<HttpState>,
     Path(block): Path<String>,
-    query: Query,
+    _: NoParameters,
 ) -> Result<Json<Value>, ApiError> {
-    query.only(&[])?;
     let block: BlockId = block.parse()?;
     let height = block.height(&state).await?;
     read(&state, height).await.map(Json)

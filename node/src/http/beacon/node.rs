@@ -10,17 +10,17 @@ use ultramarine_types::sidecar::slot_at;
 use crate::board::Snapshot;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
-use crate::http::query::Query;
+use crate::http::query::{NoParameters, Query};
 
 /// `GET /eth/v1/node/version`.
-pub async fn version(State(state): State<HttpState>) -> Json<Value> {
+pub async fn version(State(state): State<HttpState>, _: NoParameters) -> Json<Value> {
     let version = state.board.snapshot().identity.version;
     Json(json!({ "data": { "version": format!("ultramarine/{version}") } }))
 }
 
 /// `GET /eth/v1/node/syncing`. The distance is counted in heights, as nobody knows the slots of blocks to come; a
 /// height takes a slot at least.
-pub async fn syncing(State(state): State<HttpState>) -> Result<Json<Value>, ApiError> {
+pub async fn syncing(State(state): State<HttpState>, _: NoParameters) -> Result<Json<Value>, ApiError> {
     let snapshot = state.board.snapshot();
     let (source, genesis_time) = (state.source.clone(), state.chain.params.genesis_time);
     let height = snapshot.height;
@@ -69,7 +69,7 @@ pub async fn health(State(state): State<HttpState>, query: Query) -> Result<Resp
 
 /// `GET /eth/v1/node/identity`. Our peers are found by their configuration and speak QUIC with keys of ed25519, so
 /// there is no node record (ENR).
-pub async fn identity(State(state): State<HttpState>) -> Json<Value> {
+pub async fn identity(State(state): State<HttpState>, _: NoParameters) -> Json<Value> {
     let peer_id = state.board.snapshot().identity.peer_id;
     Json(json!({ "data": {
         "peer_id": peer_id,
@@ -81,7 +81,7 @@ pub async fn identity(State(state): State<HttpState>) -> Json<Value> {
 }
 
 /// `GET /eth/v1/node/peer_count`.
-pub async fn peer_count(State(state): State<HttpState>) -> Json<Value> {
+pub async fn peer_count(State(state): State<HttpState>, _: NoParameters) -> Json<Value> {
     let connected = state.board.snapshot().peers;
     Json(json!({ "data": {
         "disconnected": "0",

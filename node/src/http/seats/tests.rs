@@ -5,6 +5,11 @@ use std::net::Ipv4Addr;
 use super::*;
 
 const SEATS: usize = 8;
+const LIMITS: SeatLimits = SeatLimits {
+    seats_max: SEATS,
+    downloads_max: 4,
+    streams_max: 4,
+};
 
 fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, number).into()
@@ -18,7 +23,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         Self {
-            seats: Seats::new(SEATS, 4, Patience::default()),
+            seats: Seats::new(LIMITS, Patience::default()),
             start: Instant::now(),
         }
     }
@@ -175,18 +180,46 @@ fn a_head_that_dribbles_in_gains_no_time() {
 }
 
 #[test]
-fn no_address_has_all_downloads_and_each_comes_back() {
+fn no_address_has_all_downloads_or_streams_and_each_comes_back() {
     let room = Room::new();
     let (one, _one) = room.enter(1, 0.0).expect("empty");
     let (other, _other) = room.enter(2, 0.0).expect("empty");
-    let mut downloads: Vec<_> = (0..3).map(|_| one.download().expect("its share")).collect();
-    assert!(one.download().is_none(), "three quarters of four");
-    let last = other.download().expect("room for others");
-    assert!(other.download().is_none(), "all four are under way");
-    downloads.pop();
-    assert!(one.download().is_some());
-    drop((downloads, last));
-    assert!(room.seats.lock().downloads.is_empty());
+    for (work, beside) in [(Work::Download, Work::Stream), (Work::Stream, Work::Download)] {
+        let mut places: Vec<_> = (0..3).map(|_| one.begin(work).expect("its share")).collect();
+        assert!(one.begin(work).is_none(), "three quarters of four");
+        assert!(one.begin(beside).is_some(), "each kind is counted by itself");
+        let last = other.begin(work).expect("room for others");
+        assert!(other.begin(work).is_none(), "all four are under way");
+        places.pop();
+        assert!(one.begin(work).is_some());
+        drop((places, last));
+        assert!(room.seats.lock().shares(work).0.is_empty());
+    }
+}
+
+#[test]
+fn who_listens_may_stay_and_who_does_not_take_an_event_is_cut() {
+    let room = Room::new();
+    let (seat, mut receiver) = room.enter(1, 0.0).expect("empty");
+    seat.turn_to(Phase::Listening, room.at(0.0));
+    room.seats.sweep(room.at(1e6));
+    assert_eq!(left(&mut receiver), None, "there is nothing that it does not take");
+    let others: Vec<_> = (0..7).map(|at| room.enter(2 + at, 1e6).expect("empty")).collect();
+    for (other, _) in &others {
+        other.turn_to(Phase::Making, room.at(1e6));
+    }
+    assert_eq!(room.enter(99, 1e6).err(), Some(Full::All), "its seat is no one's");
+    seat.turn_to(Phase::Sending, room.at(1e6));
+    room.seats.sweep(room.at(1e6 + 9.9));
+    assert_eq!(left(&mut receiver), None);
+    room.seats.sweep(room.at(1e6 + 10.0));
+    assert_eq!(
+        left(&mut receiver),
+        Some(Leave {
+            phase: Phase::Sending,
+            wanted: false
+        })
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use ultramarine_runtime::Registry;
 use ultramarine_runtime::halt::Reason;
 
 use super::*;
+use crate::http::tests::events::decide;
 use crate::http::tests::{Memory, state, state_of};
 
 /// Longest wait for what comes at once on an idle machine.
@@ -428,6 +429,144 @@ async fn head_is_answered_as_get_is_without_the_body() {
         assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{path}");
         assert!(answer.head.contains("content-type: application/json"), "{answer:?}");
     }
+}
+
+const HEADS: &str = "/eth/v1/events?topics=head";
+
+/// Reads until this is among what came.
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let (mut text, mut searched) = (String::new(), 0);
+    while !text[searched..].contains(wanted) {
+        searched = text.len().saturating_sub(wanted.len());
+        let mut bytes = [0; 4096];
+        let count = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await;
+        let count = count.expect("in time").expect("is not reset");
+        assert!(count > 0, "it ended: {text}");
+        text.push_str(std::str::from_utf8(&bytes[..count]).expect("ASCII"));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_stream_of_events_outlasts_every_patience_and_takes_no_download() {
+    let limits = ServerLimits {
+        requests_max: 2,
+        patience: Patience {
+            answer: Duration::from_millis(500),
+            ..impatient()
+        },
+        ..ServerLimits::default()
+    };
+    let state = state(9);
+    let served = Served::start(state.clone(), limits).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(get(HEADS).as_bytes()).await.expect("sends");
+        let head = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(
+            head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"),
+            "{head}"
+        );
+        streams.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(served.get("/ultramarine/v1/decided").await.status, 200);
+    for height in 1..=2 {
+        decide(&state, [height]);
+        for stream in &mut streams {
+            read_until(stream, &format!("\"slot\":\"{}\"", 3 * height)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(800)).await;
+    }
+    assert_eq!(served.closed("late") + served.closed("displaced"), 0);
+}
+
+#[tokio::test]
+async fn streams_are_few_and_a_place_comes_back_when_its_reader_has_gone() {
+    let limits = ServerLimits {
+        streams_max: 4,
+        ..ServerLimits::default()
+    };
+    let state = state(9);
+    let served = Served::start(state.clone(), limits).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = served.connect().await;
+        stream.write_all(get(HEADS).as_bytes()).await.expect("sends");
+        read_until(&mut stream, "\r\n\r\n").await;
+        streams.push(stream);
+    }
+    let refused = served.get(HEADS).await;
+    assert!(refused.refusal(503).contains("streams of events"), "{refused:?}");
+    assert!(refused.head.contains("\r\nretry-after: 5"), "{refused:?}");
+    assert_eq!(
+        served.get("/ultramarine/v1/decided").await.status,
+        200,
+        "downloads have places of their own"
+    );
+    let head = get(HEADS).replacen("GET", "HEAD", 1);
+    streams.pop();
+    let again = async {
+        let mut heights = 1..=9;
+        loop {
+            // What is sent to a reader that has gone tells us so.
+            decide(&state, heights.next());
+            let answer = served.exchange(head.as_bytes()).await;
+            if answer.status == 200 {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, again).await.expect("its place is free");
+    assert!(
+        answer.head.contains("text/event-stream") && answer.body.is_empty(),
+        "{answer:?}"
+    );
+    // One that asks for nonsense gives its place back at once.
+    for _ in 0..8 {
+        served.get("/eth/v1/events?topics=x").await.refusal(400);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_take_its_events_is_cut_and_nothing_is_kept_for_it() {
+    const HEIGHTS: u64 = 20_000;
+    let limits = ServerLimits {
+        patience: impatient(),
+        ..ServerLimits::default()
+    };
+    let state = state_of(Memory::bare(HEIGHTS));
+    let served = Served::start(state.clone(), limits).await;
+    let mut stream = served
+        .mute(&get("/eth/v1/events?topics=head,finalized_checkpoint"))
+        .await;
+    let mut reader = served.connect().await;
+    reader.write_all(get(HEADS).as_bytes()).await.expect("sends");
+    read_until(&mut reader, "\r\n\r\n").await;
+    // More than the kernel keeps for a reader: 14 MB.
+    decide(&state, [HEIGHTS]);
+    let read = tokio::spawn(async move { read_until(&mut reader, &format!("\"slot\":\"{}\"", 3 * HEIGHTS)).await });
+    let cut = async {
+        while served.closed("late") == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.expect("it is cut");
+    let told = tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("in time")
+        .expect("no panic");
+    assert_eq!(
+        told.matches("event: head").count() as u64,
+        HEIGHTS,
+        "who reads is told all"
+    );
+    assert_eq!(served.closed("late"), 1);
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.len() < 14_000_000, "{}", rest.len());
 }
 
 #[tokio::test]

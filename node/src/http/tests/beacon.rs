@@ -69,6 +69,152 @@ async fn each_status_has_its_cause() {
     assert_eq!(status, StatusCode::NOT_ACCEPTABLE);
 }
 
+/// Every URL of the Beacon API that a node answers at any time, with parameters that it takes.
+fn every_url() -> Vec<String> {
+    let block = slot(7);
+    [
+        format!("/eth/v1/beacon/blob_sidecars/{block}?indices=0"),
+        format!("/eth/v1/beacon/blobs/{block}?versioned_hashes="),
+        format!("/eth/v1/beacon/headers/{block}"),
+        format!("/eth/v1/beacon/headers?slot={block}"),
+        "/eth/v1/beacon/genesis".to_owned(),
+        "/eth/v1/config/spec".to_owned(),
+        "/eth/v1/node/version".to_owned(),
+        "/eth/v1/node/syncing".to_owned(),
+        "/eth/v1/node/identity".to_owned(),
+        "/eth/v1/node/peers?state=connected&direction=inbound,outbound".to_owned(),
+        format!("/eth/v1/node/peers/{}", PeerId([1; 32])),
+        "/eth/v1/node/peer_count".to_owned(),
+        "/eth/v1/node/health?syncing_status=200".to_owned(),
+        "/eth/v1/events?topics=head".to_owned(),
+    ]
+    .into()
+}
+
+#[tokio::test]
+async fn every_url_answers_head_pages_gzip_and_what_it_does_not_know() {
+    let origin = ("origin", "https://a.example");
+    let state = with_peers(state(7)).allow_origins(vec![axum::http::HeaderValue::from_static(origin.1)]);
+    state.board.apply(&Event::Readiness {
+        ready: true,
+        why: String::new(),
+        is_news: true,
+    });
+    for url in every_url() {
+        let ask = async |method: &str, url: &str, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().method(method).uri(url);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Body::empty()).expect("a valid request");
+            let answer = router(state.clone(), &ServerLimits::default()).call(request).await;
+            answer.expect("routers never fail")
+        };
+        let (plain, head) = (ask("GET", &url, &[origin]).await, ask("HEAD", &url, &[origin]).await);
+        for answer in [&plain, &head] {
+            assert_eq!(answer.status(), StatusCode::OK, "{url}");
+            assert_eq!(answer.headers()["access-control-allow-origin"], origin.1, "{url}");
+            assert!(!answer.headers().contains_key("content-encoding"), "{url}");
+        }
+        let kind = |answer: &Response| answer.headers().get("content-type").cloned();
+        assert_eq!(kind(&plain), kind(&head), "{url}");
+        assert!(
+            head.into_body().collect().await.expect("ends").to_bytes().is_empty(),
+            "{url}"
+        );
+
+        let packed = ask("GET", &url, &[("accept-encoding", "gzip")]).await;
+        let is_json = kind(&plain).is_some_and(|kind| kind == "application/json");
+        assert_eq!(packed.headers().contains_key("content-encoding"), is_json, "{url}");
+
+        let mark = if url.contains('?') { '&' } else { '?' };
+        let (status, error) = super::ask(&state, &format!("{url}{mark}colour=red")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{url}");
+        let said = error["message"].as_str().expect("a text");
+        assert!(said.contains("`colour`"), "{url}: {said}");
+
+        let refused = ask("POST", &url, &[]).await;
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{url}");
+        let asked_first = [origin, ("access-control-request-method", "GET")];
+        let preflight = ask("OPTIONS", &url, &asked_first).await;
+        assert!(
+            preflight.headers().contains_key("access-control-allow-methods"),
+            "{url}"
+        );
+    }
+}
+
+/// Two peers: one that we dialed, and one that dialed us.
+fn with_peers(state: HttpState) -> HttpState {
+    let peer = |number: u8, dialed, address: &str| ultramarine_net::PeerView {
+        peer: PeerId([number; 32]),
+        validator: None,
+        is_listed: false,
+        address: address.parse().expect("an address"),
+        dialed,
+        round_trip: Duration::from_millis(1),
+        points: 0,
+    };
+    let book = PeerBook::default();
+    book.show(vec![peer(1, true, "10.0.0.1:26650"), peer(2, false, "[2001:db8::1]:9")]);
+    state.show_peers(book)
+}
+
+#[tokio::test]
+async fn peers_are_shown_with_their_direction_and_filtered() {
+    let state = with_peers(state(1));
+    let (_, json) = ask(&state, "/eth/v1/node/peers").await;
+    let shown = serde_json::json!({
+        "peer_id": PeerId([1; 32]), "enr": null, "last_seen_p2p_address": "/ip4/10.0.0.1/udp/26650/quic-v1",
+        "state": "connected", "direction": "outbound",
+    });
+    assert_eq!(
+        (&json["data"][0], &json["meta"]),
+        (&shown, &serde_json::json!({ "count": 2 }))
+    );
+    assert_eq!(
+        json["data"][1]["last_seen_p2p_address"],
+        "/ip6/2001:db8::1/udp/9/quic-v1"
+    );
+    for (query, directions) in [
+        ("state=connected", &["outbound", "inbound"][..]),
+        ("state=connecting&state=connected&direction=inbound", &["inbound"]),
+        ("direction=outbound,inbound", &["outbound", "inbound"]),
+        ("state[]=disconnected", &[]),
+    ] {
+        let (_, json) = ask(&state, &format!("/eth/v1/node/peers?{query}")).await;
+        let data = json["data"].as_array().expect("a list").iter();
+        let found: Vec<_> = data.filter_map(|peer| peer["direction"].as_str()).collect();
+        assert_eq!(
+            (found, &json["meta"]["count"]),
+            (directions.to_vec(), &directions.len().into()),
+            "{query}"
+        );
+    }
+    let (_, json) = ask(&state, &format!("/eth/v1/node/peers/{}", PeerId([1; 32]))).await;
+    assert_eq!(json["data"], shown);
+    for (url, status, named) in [
+        (format!("/{}", PeerId([3; 32])), 404, "0x0303"),
+        ("/x".to_owned(), 400, "64 hex digits"),
+        (
+            "?state=up".to_owned(),
+            400,
+            "`up`, which is not one of disconnected, connecting, connected",
+        ),
+        (
+            "?direction=left".to_owned(),
+            400,
+            "`left`, which is not one of inbound, outbound",
+        ),
+        ("?peer=1".to_owned(), 400, "`peer`"),
+    ] {
+        let (got, error) = ask(&state, &format!("/eth/v1/node/peers{url}")).await;
+        assert_eq!((got.as_u16(), &error["code"]), (status, &status.into()), "{url}");
+        let said = error["message"].as_str().expect("a text");
+        assert!(said.contains(named), "{url}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn as_ssz_each_field_stands_in_its_place() {
     let state = state(7);

@@ -142,9 +142,12 @@ async fn a_file_that_stops_on_its_way_tells_how_far_every_blob_came() {
         threads: 2,
     };
     let mut told = Vec::new();
-    let outcome = put(options, std::future::pending(), |blob| told.push(*blob))
-        .await
-        .expect("some was sent");
+    let outcome = put(options, std::future::pending(), |news| match news {
+        News::Decided(blob) => told.push(*blob),
+        News::Step { .. } => {}
+    })
+    .await
+    .expect("some was sent");
     let progress: Vec<Progress> = outcome.blobs.iter().map(|blob| blob.progress).collect();
     let mut expected = vec![Progress::Decided(FIFTH); BLOBS_MAX];
     expected.extend([Progress::Pooled; BLOBS_MAX]);

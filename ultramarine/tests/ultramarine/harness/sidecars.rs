@@ -51,9 +51,7 @@ pub fn verify(answer: &Value, chain: &Value, genesis: &Value, slot: u64) -> Chec
             &sidecar["kzg_commitment_inclusion_proof"],
             &header["message"],
         );
-        let mut hash = Sha256::digest(commitment);
-        hash[0] = 1;
-        versioned_hashes.push(format!("0x{}", hex::encode(hash)));
+        versioned_hashes.push(versioned_hash_of(&sidecar["kzg_commitment"]));
         checked = Some((root, header["message"]["parent_root"].clone()));
     }
     let (root, parent) = checked.expect("there was one");
@@ -64,8 +62,28 @@ pub fn verify(answer: &Value, chain: &Value, genesis: &Value, slot: u64) -> Chec
     }
 }
 
+/// EIP-4844's `kzg_to_versioned_hash`.
+pub fn versioned_hash_of(commitment: &Value) -> String {
+    let mut hash = Sha256::digest(bytes::<48>(commitment));
+    hash[0] = 1;
+    format!("0x{}", hex::encode(hash))
+}
+
+/// The versioned hash of a blob, by its content alone.
+pub fn versioned_hash_of_blob(blob: &Value) -> String {
+    let blob = hex::decode(blob.as_str().expect("hex")).expect("hex");
+    let blob = c_kzg::Blob::from_bytes(&blob).expect("131,072 bytes");
+    let commitment = c_kzg::ethereum_kzg_settings(0)
+        .blob_to_kzg_commitment(&blob)
+        .expect("canonical");
+    versioned_hash_of(&Value::from(format!(
+        "0x{}",
+        hex::encode(commitment.to_bytes().as_slice())
+    )))
+}
+
 /// EIP-4844's `verify_blob_kzg_proof`.
-fn proof_holds(sidecar: &Value) {
+pub fn proof_holds(sidecar: &Value) {
     let blob = hex::decode(sidecar["blob"].as_str().expect("hex")).expect("hex");
     let blob = c_kzg::Blob::from_bytes(&blob).expect("131,072 bytes");
     let (commitment, proof) = (bytes(&sidecar["kzg_commitment"]), bytes(&sidecar["kzg_proof"]));

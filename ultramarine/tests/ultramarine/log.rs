@@ -1,0 +1,113 @@
+//! What a node logs, where to, and how that is changed while it runs.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::network::Network;
+use crate::harness::{Process, fail, succeed, ultramarine, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOST: &str = "ultramarine_log_file_lines_lost_total";
+
+fn start(home: &Path, stderr: &Path, flags: &[&str]) -> Process {
+    let mut command = ultramarine(["start", "--home"]);
+    let stderr = File::create(stderr).expect("the folder is writable");
+    command.arg(home).args(flags).stdout(Stdio::null()).stderr(stderr);
+    Process(command.spawn().expect("the binary runs"))
+}
+
+/// The lines of a file, each as JSON.
+fn objects(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("it is there");
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[test]
+fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_runs() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 200);
+    let node = &network.nodes[0];
+    let (home, stderr) = (node.home.to_str().expect("text"), temporary.path().join("stderr"));
+    let file = node.home.join("logs/node.log");
+    let refused = fail(["log-level", "--home", home, "debug"]);
+    assert!(refused.contains("no node runs"), "{refused}");
+    let flags = [
+        "--log-format",
+        "json",
+        "--set",
+        "log.file=logs/node.log",
+        "--set",
+        "log.file_mb=1",
+        "--set",
+        "log.files=2",
+    ];
+    let _process = start(&node.home, &stderr, &flags);
+    node.wait_for_height(6, PATIENCE);
+
+    // One line a height, with numbers as numbers, in both places.
+    for lines in [objects(&stderr), objects(&file)] {
+        for height in 1..=5 {
+            let of_height = |line: &&Value| line["message"] == "decided" && line["height"] == height;
+            let [line] = &lines.iter().filter(of_height).collect::<Vec<_>>()[..] else {
+                panic!("height {height} has one line: {lines:?}");
+            };
+            assert_eq!((&line["level"], &line["round"]), (&"INFO".into(), &0.into()), "{line}");
+            assert!(
+                line["blobs"].is_u64() && line["bytes"].is_u64() && line["proposer"].is_string(),
+                "{line}"
+            );
+        }
+    }
+
+    assert_eq!(succeed(["log-level", "--home", home]).trim(), "the node logs info");
+    let refused = fail(["log-level", "--home", home, "ultramarine_net=loud"]);
+    assert!(refused.contains("ultramarine_net=loud"), "{refused}");
+    assert!(!objects(&file).iter().any(|line| line["level"] == "TRACE"));
+    // Much, and it goes round.
+    let said = succeed(["log-level", "--home", home, "trace"]);
+    assert_eq!(said.trim(), "the node logs trace");
+    let old = node.home.join("logs/node.log.1");
+    wait_for("second log file", PATIENCE, || old.exists().then_some(()));
+    succeed(["log-level", "--home", home, "info"]);
+    let bytes: u64 = fs::read_dir(file.parent().expect("a folder"))
+        .expect("it is there")
+        .map(|entry| entry.expect("an entry").metadata().expect("a file").len())
+        .sum();
+    assert!(bytes <= 2_000_000 + 100_000, "{bytes}");
+    assert!(objects(&old).iter().any(|line| line["level"] == "TRACE"));
+
+    // The folder goes, and comes back with the next line.
+    fs::remove_dir_all(file.parent().expect("a folder")).expect("it is there");
+    node.wait_for_height(node.height().expect("it answers") + 2, PATIENCE);
+    wait_for("log file in a new folder", PATIENCE, || file.exists().then_some(()));
+    assert_eq!(node.metric(LOST), Some(0.0));
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_is_told_once_and_stops_no_node() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 200);
+    let node = &network.nodes[0];
+    let stderr = temporary.path().join("stderr");
+    // A plain file where the folder should be.
+    fs::write(node.home.join("logs"), "").expect("there is room");
+    let _process = start(&node.home, &stderr, &["--set", "log.file=logs/node.log"]);
+    node.wait_for_height(4, PATIENCE);
+    let lost = node.metric(LOST).expect("it is counted");
+    assert!(lost >= 4.0, "{lost}");
+    let said = fs::read_to_string(&stderr).expect("it is there");
+    assert_eq!(said.matches("cannot write the log file").count(), 1, "{said}");
+    fs::remove_file(node.home.join("logs")).expect("it is there");
+    node.wait_for_height(node.height().expect("it answers") + 2, PATIENCE);
+    let written = fs::read_to_string(node.home.join("logs/node.log")).expect("it is written again");
+    assert!(written.contains("decided"), "{written}");
+    let said = fs::read_to_string(&stderr).expect("it is there");
+    assert_eq!(said.matches("is written again").count(), 1, "{said}");
+}
