@@ -69,7 +69,7 @@ mod values;
 
 pub use crate::config::CoreConfig;
 pub use crate::io::{Event, Input, Output};
-pub use crate::machine::{Core, waits};
+pub use crate::machine::{Core, room, waits};
 #[cfg(feature = "planted")]
 pub use crate::planted::Planted;
 pub use crate::stop::Stop;

@@ -45,7 +45,7 @@ mod propose;
 mod readiness;
 mod refute;
 mod relay;
-mod room;
+pub mod room;
 mod search;
 mod stall;
 mod tell;

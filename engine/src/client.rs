@@ -154,13 +154,7 @@ impl Client {
         clock: Clock,
         registry: &std::sync::Arc<Registry>,
     ) -> Self {
-        let latency = |method: Method| {
-            registry.histogram(
-                "ultramarine_engine_call_seconds",
-                "Time from a call to the execution client to its answer.",
-                &[("method", method.name())],
-            )
-        };
+        let latency = |method: Method| call_time(registry, method);
         let answered = |method: Method| outcome_counter(registry, method, "answered");
         Self {
             transport,
@@ -365,6 +359,22 @@ pub fn read_built(answer: &[u8], prague: bool, blobs_max: usize) -> Result<Built
             execution: answer.execution_payload.read()?,
         },
     })
+}
+
+/// Registers every series that the driver of the execution client writes.
+pub fn register_metrics(registry: &Registry) {
+    for method in Method::ALL {
+        call_time(registry, method);
+        outcome_counter(registry, method, "answered");
+    }
+}
+
+fn call_time(registry: &Registry, method: Method) -> Histogram {
+    registry.histogram(
+        "ultramarine_engine_call_seconds",
+        "Time from a call to the execution client to its answer.",
+        &[("method", method.name())],
+    )
 }
 
 fn outcome_counter(registry: &Registry, method: Method, outcome: &str) -> Counter {

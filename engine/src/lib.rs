@@ -47,6 +47,7 @@ pub mod turns;
 pub mod value_end;
 pub mod waiting;
 
+pub use client::register_metrics;
 pub use driver::{EngineError, LaneClient, run};
 pub use jwt::Secret;
 pub use options::EngineOptions;

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 /// A call that takes longer is worth a word: clients answer most calls within milliseconds.
 pub const SLOW: Duration = Duration::from_secs(2);
 
-/// The calls under way. Clones are the same list.
+/// For how long a slow call is told after its end.
+const TOLD: Duration = Duration::from_secs(60);
+
+/// The calls under way, and the newest that was slow. Clones are the same list.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     calls: Arc<Mutex<Calls>>,
@@ -16,6 +19,15 @@ pub struct Waiting {
 struct Calls {
     next: u64,
     under_way: Vec<Call>,
+    slow: Option<SlowCall>,
+}
+
+/// A call that ended after it had taken long.
+#[derive(Clone, Copy, Debug)]
+struct SlowCall {
+    method: &'static str,
+    took: Duration,
+    ended: Instant,
 }
 
 #[derive(Debug)]
@@ -68,6 +80,40 @@ impl Waiting {
         })
     }
 
+    /// The newest call that took longer than [`SLOW`], if it ended within the last minute.
+    pub fn slow_call(&self) -> Option<String> {
+        self.slow_call_at(Instant::now())
+    }
+
+    fn slow_call_at(&self, now: Instant) -> Option<String> {
+        let slow = self.lock().slow?;
+        let ago = now.saturating_duration_since(slow.ended);
+        (ago < TOLD).then(|| {
+            format!(
+                "a call of {} to the execution client took {:.1} s, {} s ago",
+                slow.method,
+                slow.took.as_secs_f64(),
+                ago.as_secs()
+            )
+        })
+    }
+
+    fn end(&self, number: u64, now: Instant) {
+        let mut calls = self.lock();
+        let Some(at) = calls.under_way.iter().position(|call| call.number == number) else {
+            return;
+        };
+        let Call { method, since, .. } = calls.under_way.swap_remove(at);
+        let took = now.saturating_duration_since(since);
+        if took >= SLOW {
+            calls.slow = Some(SlowCall {
+                method,
+                took,
+                ended: now,
+            });
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Calls> {
         // The list is whole at every point where a panic could leave it.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,7 +122,7 @@ impl Waiting {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.waiting.lock().under_way.retain(|call| call.number != self.number);
+        self.waiting.end(self.number, Instant::now());
     }
 }
 
@@ -102,5 +148,24 @@ mod tests {
         assert!(waiting.reason_at(later).is_some_and(|reason| reason.contains("second")));
         drop(second);
         assert_eq!(waiting.reason_at(later), None);
+    }
+
+    #[test]
+    fn a_call_that_took_long_is_told_for_a_minute_and_a_quick_one_is_not() {
+        let waiting = Waiting::default();
+        let now = Instant::now();
+        let quick = waiting.begin("quick");
+        waiting.end(quick.number, now + SLOW / 2);
+        assert_eq!(waiting.slow_call_at(now + SLOW), None);
+        let slow = waiting.begin("slow");
+        let ended = now + SLOW * 2;
+        waiting.end(slow.number, ended);
+        drop((quick, slow));
+        let told = waiting.slow_call_at(ended + TOLD / 2).expect("it was slow");
+        assert!(
+            told.starts_with("a call of slow to the execution client took ") && told.ends_with(", 30 s ago"),
+            "{told}"
+        );
+        assert_eq!(waiting.slow_call_at(ended + TOLD), None);
     }
 }

@@ -361,5 +361,6 @@ enum Event {
 }
 
 mod metrics;
+pub use metrics::register_metrics;
 #[cfg(test)]
 mod tests;

@@ -65,5 +65,5 @@ mod suite;
 pub use back_end::{BackEnd, UnknownBackEnd, verifier};
 pub use claim::Claim;
 pub use foreman::{Foreman, Policy};
-pub use lane::{LaneClientEnd, LaneOptions, Lanes};
+pub use lane::{LaneClientEnd, LaneOptions, Lanes, register_metrics};
 pub use verifier::Verifier;

@@ -54,6 +54,7 @@ pub use connection::bulk::Bulk;
 pub use connection::dial::PeerConfig;
 pub use connection::endpoint;
 pub use connection::queue::{MessageName, Queue};
+pub use metrics::register_metrics;
 pub use patience::AnswerPatience;
 pub use peers::budgets::{Budgets, Payer, Spend, Spender};
 pub use peers::identity::{Attestation, Attester, Identity};

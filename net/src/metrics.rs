@@ -27,6 +27,11 @@ pub(crate) fn raise(counter: &Counter, counted: u64) {
     counter.add(counted.saturating_sub(counter.get()));
 }
 
+/// Registers every series that the network writes.
+pub fn register_metrics(registry: &Registry) {
+    let _registered = Metrics::new(registry);
+}
+
 /// Handles to every series that the network writes.
 #[derive(Debug)]
 pub(crate) struct Metrics {

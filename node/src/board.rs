@@ -17,11 +17,17 @@ use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
 use crate::catch_up::{CatchUp, CatchUpStatus};
+use crate::disk::DiskOutlook;
 
 /// Decided heights the snapshot lists.
-const RECENT_MAX: usize = 32;
+pub const RECENT_MAX: usize = 32;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
+
+/// Own proposals that are remembered.
+const PROPOSALS_MAX: usize = 10;
+/// Disturbances that are remembered: the newest of each kind and some before.
+const DISTURBANCES_MAX: usize = 8;
 
 /// If a tile takes no turn for this long, nobody should rely on the node.
 pub const HUNG_SECONDS: u64 = 5;
@@ -31,6 +37,71 @@ pub const HUNG_SECONDS: u64 = 5;
 pub struct HungTile {
     pub tile: String,
     pub seconds: u64,
+}
+
+/// What happened to the process as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisturbanceKind {
+    /// The wall clock was set.
+    ClockStep,
+    /// Nothing here ran for a while.
+    Pause,
+}
+
+/// Something that happened to the process as a whole, and may have cost it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Disturbance {
+    pub kind: DisturbanceKind,
+    /// When it was seen, in Unix seconds.
+    pub unix_s: u64,
+    /// One line for the operator.
+    pub what: String,
+}
+
+/// A peer that the configuration names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfiguredPeer {
+    pub peer: PeerId,
+    /// Where it is dialled.
+    pub address: String,
+    pub connected: bool,
+}
+
+/// What became of our newest proposals.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct ProposalRecord {
+    /// Whether each was missed: its height was decided in a later round. Newest last.
+    pub missed: VecDeque<bool>,
+    /// The turn of ours that is not decided yet.
+    #[serde(skip)]
+    turn: Option<(Height, Round)>,
+}
+
+impl ProposalRecord {
+    /// A round of ours begins.
+    fn begin(&mut self, height: Height, round: Round) {
+        let before = self.turn.replace((height, round));
+        // Another round of ours at the same height: the one before came to nothing.
+        if before.is_some_and(|(at, earlier)| at == height && earlier < round) {
+            self.note(true);
+        }
+    }
+
+    /// A height was decided in a round that this node took part in.
+    fn decided(&mut self, height: Height, round: Round) {
+        let turn = self.turn.take();
+        if let Some((_, ours)) = turn.filter(|(at, ours)| *at == height && *ours <= round) {
+            self.note(ours < round);
+        }
+    }
+
+    fn note(&mut self, missed: bool) {
+        if self.missed.len() == PROPOSALS_MAX {
+            self.missed.pop_front();
+        }
+        self.missed.push_back(missed);
+    }
 }
 
 /// Who the node is; fixed while it runs.
@@ -110,6 +181,9 @@ pub struct Snapshot {
     /// The call that the execution client has not answered for long; `None`: there is none.
     #[serde(default)]
     pub waiting: Option<String>,
+    /// The newest call that the execution client answered slowly, if that was not long ago.
+    #[serde(default)]
+    pub slow_call: Option<String>,
     /// Newest decisions, newest last.
     pub decided: VecDeque<DecisionSummary>,
     /// How far our wall clock is ahead of the validators' median, in milliseconds; `None`: we hear too few of them.
@@ -118,6 +192,9 @@ pub struct Snapshot {
     /// What is wrong with our wall clock; `None` if it is right enough.
     #[serde(default)]
     pub clock: Option<String>,
+    /// How far our wall clock is off, while that is more than it should be and not wrong yet.
+    #[serde(default)]
+    pub clock_off: Option<String>,
     /// Why the height does not move, while it should.
     #[serde(default)]
     pub stall: Option<String>,
@@ -130,6 +207,23 @@ pub struct Snapshot {
     /// How far the archive is; `None`: there is none.
     #[serde(default)]
     pub archive: Option<ArchiveStatus>,
+    /// What happened to the process as a whole, newest last.
+    #[serde(default)]
+    pub disturbances: VecDeque<Disturbance>,
+    /// The peers that the configuration names with their keys.
+    #[serde(default)]
+    pub configured_peers: Vec<ConfiguredPeer>,
+    #[serde(default)]
+    pub proposals: ProposalRecord,
+    /// The data directory's disk; `None`: not looked at yet.
+    #[serde(default)]
+    pub disk: Option<DiskOutlook>,
+    /// Whether io_uring was wanted and is refused here.
+    #[serde(default)]
+    pub io_fallback: bool,
+    /// Kernel limits that are too low, one line each.
+    #[serde(default)]
+    pub limits_low: Vec<String>,
     /// How a node that lags catches up; `None`: it does not lag.
     #[serde(default)]
     pub catch_up: Option<CatchUpStatus>,
@@ -168,13 +262,21 @@ impl Board {
                 invalid_values: 0,
                 evidence: 0,
                 waiting: None,
+                slow_call: None,
                 decided: VecDeque::new(),
                 clock_offset_ms: None,
                 clock: None,
+                clock_off: None,
                 stall: None,
                 damaged_heights: 0,
                 hung: Vec::new(),
                 archive: None,
+                disturbances: VecDeque::new(),
+                configured_peers: Vec::new(),
+                proposals: ProposalRecord::default(),
+                disk: None,
+                io_fallback: false,
+                limits_low: Vec::new(),
                 catch_up: None,
             }),
             catch_up: Mutex::default(),
@@ -200,9 +302,17 @@ impl Board {
     pub fn apply(&self, event: &Event) {
         let mut snapshot = self.lock();
         match event {
-            Event::Round { round, proposer, .. } => {
+            Event::Round {
+                height,
+                round,
+                proposer,
+                ours,
+            } => {
                 snapshot.round = *round;
                 snapshot.proposer = Some(*proposer);
+                if *ours {
+                    snapshot.proposals.begin(*height, *round);
+                }
             }
             Event::Decided {
                 certificate,
@@ -210,8 +320,12 @@ impl Board {
                 bytes,
                 origin_proposer,
                 block_hash,
+                synced,
                 ..
             } => {
+                if !synced {
+                    snapshot.proposals.decided(certificate.height, certificate.round);
+                }
                 snapshot.decide(DecisionSummary {
                     height: certificate.height,
                     value_id: certificate.value_id,
@@ -244,9 +358,11 @@ impl Board {
             }
             Event::Clock { offset_ns, grade, .. } => {
                 snapshot.clock_offset_ms = offset_ns.map(|offset| offset / 1_000_000);
-                snapshot.clock = offset_ns
-                    .filter(|offset| *grade == Grade::Wrong && clocks::is_said(*offset))
+                let said = offset_ns.filter(|offset| clocks::is_said(*offset));
+                snapshot.clock = said
+                    .filter(|_| *grade == Grade::Wrong)
                     .map(|offset| clock_words("our clock is", offset));
+                snapshot.clock_off = said.filter(|_| *grade == Grade::Off).map(clock_off_words);
             }
             Event::Stalled { height, still, why, .. } => snapshot.stall = Some(stall_words(*height, *still, why)),
             Event::Moving { .. } => snapshot.stall = None,
@@ -285,14 +401,43 @@ impl Board {
     }
 
     /// A peer's first connection is up.
-    pub fn peer_up(&self) {
-        self.lock().peers += 1;
+    pub fn peer_up(&self, peer: &PeerId) {
+        let mut snapshot = self.lock();
+        snapshot.peers += 1;
+        snapshot.mark(peer, true);
     }
 
     /// A peer's last connection is gone.
-    pub fn peer_down(&self) {
+    pub fn peer_down(&self, peer: &PeerId) {
         let mut snapshot = self.lock();
         snapshot.peers = snapshot.peers.saturating_sub(1);
+        snapshot.mark(peer, false);
+    }
+
+    /// The peers that should be connected; none of them is yet.
+    pub fn expect_peers(&self, peers: Vec<ConfiguredPeer>) {
+        self.lock().configured_peers = peers;
+    }
+
+    /// What this machine refuses or limits, as found at the start.
+    pub fn show_surroundings(&self, io_fallback: bool, limits_low: Vec<String>) {
+        let mut snapshot = self.lock();
+        snapshot.io_fallback = io_fallback;
+        snapshot.limits_low = limits_low;
+    }
+
+    /// Something happened to the process as a whole.
+    pub fn disturbed(&self, disturbance: Disturbance) {
+        let mut snapshot = self.lock();
+        if snapshot.disturbances.len() == DISTURBANCES_MAX {
+            snapshot.disturbances.pop_front();
+        }
+        snapshot.disturbances.push_back(disturbance);
+    }
+
+    /// How full the data directory's disk is.
+    pub fn show_disk(&self, disk: DiskOutlook) {
+        self.lock().disk = Some(disk);
     }
 
     /// Where the engine's calls are noted while they run.
@@ -309,6 +454,7 @@ impl Board {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             waiting: self.waiting.reason(),
+            slow_call: self.waiting.slow_call(),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(Clock::start().now()),
             ..self.lock().clone()
@@ -338,6 +484,13 @@ impl Snapshot {
         self.decided.push_back(decision);
     }
 
+    fn mark(&mut self, peer: &PeerId, connected: bool) {
+        let named = self.configured_peers.iter_mut().find(|named| named.peer == *peer);
+        if let Some(named) = named {
+            named.connected = connected;
+        }
+    }
+
     fn check(&self) {
         assert!(
             self.best_tip >= self.height,
@@ -362,59 +515,23 @@ impl Snapshot {
     pub const fn is_behind(&self) -> bool {
         self.lag() > LAG_READY_MAX
     }
-
-    /// Why the node should not be relied on now; empty when it is ready.
-    pub fn unready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        match &self.readiness {
-            None => reasons.push("the execution client has not confirmed our head yet".to_owned()),
-            Some(readiness) if !readiness.on => {
-                reasons.push(format!("the execution client is not ready: {}", readiness.why))
-            }
-            Some(_) => {}
-        }
-        reasons.extend(self.waiting.clone());
-        if self.is_behind() {
-            let lag = self.lag();
-            reasons.push(format!(
-                "{lag} heights behind: at {}, peers at {}",
-                self.height, self.best_tip
-            ));
-        }
-        let others = match self.identity.address {
-            Some(_) => self.identity.validators.saturating_sub(1),
-            None => self.identity.validators,
-        };
-        if others > 0 && self.peers == 0 {
-            reasons.push("no peer is connected".to_owned());
-        }
-        match &self.signing {
-            Some(signing) if !signing.on && self.identity.address.is_some() => {
-                reasons.push(format!("not signing: {}", signing.why));
-            }
-            _ => {}
-        }
-        reasons.extend(self.clock.clone());
-        reasons.extend(self.stall.clone());
-        reasons.extend(self.archive.as_ref().and_then(ArchiveStatus::reason));
-        if self.damaged_heights > 0 {
-            reasons.push(format!(
-                "{} decided heights are damaged on disk: they are not served, and fetched from peers; check the disk \
-                 (dmesg, smartctl)",
-                self.damaged_heights
-            ));
-        }
-        let hung = self.hung.iter().filter(|tile| tile.seconds >= HUNG_SECONDS);
-        reasons.extend(hung.map(|tile| format!("tile {} has taken no turn for {} s", tile.tile, tile.seconds)));
-        reasons
-    }
 }
 
 /// Words an offset for people; `whose` ends in a verb.
 pub fn clock_words(whose: &str, offset_ns: i64) -> String {
-    let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
-    let side = if offset_ns < 0 { "behind" } else { "ahead of" };
+    let (seconds, side) = offset_parts(offset_ns);
     format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
+}
+
+/// Words an offset that is a warning.
+fn clock_off_words(offset_ns: i64) -> String {
+    let (seconds, side) = offset_parts(offset_ns);
+    format!("our clock is off by more than it should be: {seconds:.1} s {side} the validators' (their median)")
+}
+
+fn offset_parts(offset_ns: i64) -> (f64, &'static str) {
+    let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
+    (seconds, if offset_ns < 0 { "behind" } else { "ahead of" })
 }
 
 /// Words a stall for people.

@@ -1,6 +1,7 @@
 //! This file knows how a node that lags behind its chain catches up, and how long that will take.
 
 use serde::{Deserialize, Serialize};
+use ultramarine_runtime::Registry;
 use ultramarine_runtime::progress::{Estimator, Unit};
 use ultramarine_types::{Height, Nanos};
 
@@ -17,6 +18,17 @@ pub struct CatchUpStatus {
     pub heights_per_minute: Option<u64>,
     /// `None`: unknown, or the target does not come nearer.
     pub seconds_left: Option<u64>,
+}
+
+/// Shows how long it will take, as `left` says at each scrape.
+pub fn show(registry: &Registry, left: impl Fn() -> Option<f64> + Send + 'static) {
+    registry.probe_gauge(
+        "ultramarine_sync_left_seconds",
+        "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
+         unknown.",
+        &[],
+        left,
+    );
 }
 
 /// Follows a node's height and the highest one it knows of.

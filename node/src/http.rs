@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   /metrics                                Prometheus text
-//!   /health                                 200 when ready, 503 with reasons
+//!   /health                                 200 when ready, 503 with reasons; every condition, and what to do
 //!   /status                                 the board, as JSON
 //!   /histograms                             stages of a block, HdrHistogram V2 in base64, nanoseconds
 //!   /histograms?format=hlog                 the same as an interval log, for HdrHistogram's tools
@@ -77,6 +77,7 @@ use ultramarine_types::Chain;
 use ultramarine_types::storage::Source;
 
 use crate::board::Board;
+use crate::conditions::Conditions;
 use crate::http::beacon::{CONSENSUS_FINALIZED, CONSENSUS_VERSION, EXECUTION_OPTIMISTIC};
 use crate::http::body::OCTET_STREAM;
 use crate::http::error::ApiError;
@@ -94,6 +95,8 @@ pub struct HttpState {
     pub source: Arc<dyn Source>,
     pub board: Arc<Board>,
     pub registry: Arc<Registry>,
+    /// What is wrong, and since when.
+    pub conditions: Arc<Conditions>,
     /// Who is connected.
     peers: PeerBook,
     /// Origins whose pages may read answers; `*` is every one.
@@ -110,11 +113,18 @@ pub struct HttpState {
 
 impl HttpState {
     pub fn new(chain: Chain, source: Arc<dyn Source>, board: Arc<Board>, registry: Arc<Registry>) -> Self {
+        let conditions = Arc::new(Conditions::new(
+            chain.params.clone(),
+            Arc::clone(&board),
+            Arc::clone(&source),
+            &registry,
+        ));
         Self {
             chain,
             source,
             board,
             registry,
+            conditions,
             peers: PeerBook::default(),
             origins: Arc::default(),
             keep_alive: beacon::events::KEEP_ALIVE,
@@ -171,6 +181,7 @@ impl HttpState {
     }
 }
 
+pub use metrics::register_metrics;
 pub use server::serve;
 
 /// All routes, with limits on body and time.

@@ -5,8 +5,10 @@
 pub mod archive;
 pub mod board;
 pub mod catch_up;
+pub mod conditions;
 pub mod config;
 pub mod control;
+pub mod disk;
 pub mod embedded;
 pub mod genesis;
 pub mod home;

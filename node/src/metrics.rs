@@ -1,11 +1,24 @@
 //! This file knows the counters and histograms that follow from the core's events.
 
+pub mod process;
+pub mod reference;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ultramarine_core::io::Event;
 use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
 use ultramarine_runtime::{Clock, Mark, Moment, StageLog};
 use ultramarine_types::{Height, Nanos, Stage};
+
+/// Shows how many lines the log's file has lost, where there is one.
+pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
+    registry.probe_counter(
+        "ultramarine_log_file_lines_lost_total",
+        "Log lines that are not in the log file: it could not be written, or its disk did not keep up.",
+        &[],
+        move || Some(lost()),
+    );
+}
 
 /// Series fed by the core tile.
 #[derive(Debug)]

@@ -20,29 +20,32 @@ use ultramarine_runtime::affinity::cores;
 use ultramarine_runtime::limits::{KernelLimits, raise_soft_limits};
 use ultramarine_runtime::outlet;
 use ultramarine_runtime::topology::Topology;
-use ultramarine_runtime::{Clock, Halt, Io, Reason, Registry};
+use ultramarine_runtime::{Clock, Halt, Io, IoMode, Reason, Registry};
 use ultramarine_types::storage::Source;
 
 use crate::archive::progress::ArchiveProgress;
 use crate::archive::uploader::Uploader;
 use crate::board::{Board, NodeIdentity};
+use crate::catch_up;
 use crate::config::Config;
 use crate::control::{self, LogSwitch};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::http::HttpState;
 use crate::keys::Keys;
-use crate::metrics::CoreMetrics;
+use crate::metrics::{self, CoreMetrics};
 use crate::node::crew::Crew;
 pub(crate) use crate::node::crew::on_tokio;
 use crate::node::links::Links;
 use crate::node::options::{
-    core_config, embedded_options, engine_options, http_limits, net_options, store_options, uploader_options,
+    core_config, embedded_options, engine_options, expected_peers, http_limits, net_options, store_options,
+    uploader_options,
 };
 use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
 use crate::tiles::recorder::Recorder;
+use crate::tiles::watchdog::Watchdog;
 use crate::topology;
 
 /// Everything a node is started with; all of it was checked.
@@ -87,15 +90,16 @@ fn start_error<E: fmt::Display>(what: &'static str) -> impl FnOnce(E) -> NodeErr
 /// Runs a node until it is told to stop (`Ok`) or must stop (`Err`).
 pub fn run(mut options: NodeOptions) -> Result<(), NodeError> {
     let stop = options.stop.take();
-    let io = io_within_limits(&options.config)?;
+    let surroundings = Surroundings::find(&options.config)?;
     let halt = Halt::new();
     let registry = Registry::process();
     outlet::count_losses(&registry);
+    metrics::process::show(&registry);
     let table = topology::table(options.config.shape());
     let placement = table.place(&if options.config.node.pin { cores() } else { Vec::new() });
     let mut crew = Crew::new(halt.clone(), registry, placement);
 
-    let outcome = build(&mut crew, &table, options, io);
+    let outcome = build(&mut crew, &table, options, surroundings);
     if outcome.is_ok() {
         wait_for_the_end(&halt, stop);
         halt.stop(Reason::Asked);
@@ -110,27 +114,41 @@ pub fn run(mut options: NodeOptions) -> Result<(), NodeError> {
     }
 }
 
-/// Raises this process's limits, refuses those that are too low, and finds out how I/O is driven.
-fn io_within_limits(config: &Config) -> Result<Io, NodeError> {
-    raise_soft_limits();
-    let limits = KernelLimits::read();
-    limits
-        .refusal()
-        .map_or(Ok(()), Err)
-        .map_err(start_error("looking at the limits of this process"))?;
-    let io = config.node.io.resolve().map_err(start_error("io = \"uring\""))?;
-    for shortfall in limits.shortfalls(io, ultramarine_net::bounds::SOCKET_BUFFER_BYTES) {
-        if shortfall.only_slower {
-            tracing::info!("{shortfall}");
-        } else {
-            tracing::warn!("{shortfall}");
+/// What the machine lets this process do.
+struct Surroundings {
+    io: Io,
+    /// Limits that are too low, one line each.
+    limits_low: Vec<String>,
+}
+
+impl Surroundings {
+    /// Raises this process's limits, refuses those that are too low, and finds out how I/O is driven.
+    fn find(config: &Config) -> Result<Self, NodeError> {
+        raise_soft_limits();
+        let limits = KernelLimits::read();
+        limits
+            .refusal()
+            .map_or(Ok(()), Err)
+            .map_err(start_error("looking at the limits of this process"))?;
+        let io = config.node.io.resolve().map_err(start_error("io = \"uring\""))?;
+        let shortfalls = limits.shortfalls(io, ultramarine_net::bounds::SOCKET_BUFFER_BYTES);
+        for shortfall in &shortfalls {
+            if shortfall.only_slower {
+                tracing::info!("{shortfall}");
+            } else {
+                tracing::warn!("{shortfall}");
+            }
         }
+        Ok(Self {
+            io,
+            limits_low: shortfalls.iter().map(ToString::to_string).collect(),
+        })
     }
-    Ok(io)
 }
 
 /// Opens what must be open, then starts every tile of the table. The core comes last: it asks the others.
-fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Result<(), NodeError> {
+fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: Surroundings) -> Result<(), NodeError> {
+    let Surroundings { io, limits_low } = surroundings;
     let NodeOptions {
         config,
         genesis,
@@ -151,6 +169,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
     let net_socket = addresses::bind_network(config.network.listen).map_err(start_error("listening for peers"))?;
     let recorder = open_recorder(&config)?;
     let board = board(&config, &genesis, &keys, source.as_ref());
+    board.show_surroundings(config.node.io == IoMode::Auto && io == Io::Fallback, limits_low);
     show_catch_up(&crew.registry, &board);
     let links = Links::make(table, &crew.registry, Arc::clone(&source))
         .map_err(start_error("making the links between tiles"))?;
@@ -182,12 +201,18 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
     )
     .show_peers(net.book.clone())
     .allow_origins(config.http.cors_origins.clone());
+    let watchdog = Watchdog {
+        registry: Arc::clone(&crew.registry),
+        board: Arc::clone(&board),
+        conditions: Arc::clone(&http_state.conditions),
+        data_dir: config.node.data_dir.clone(),
+    };
     launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
     launch::net(crew, io, net, links.net)?;
     if let Some(log) = log {
         control::start(&crew.halt, &config.node.data_dir, log);
     }
-    tiles::watchdog::start(&crew.halt, &crew.registry, &board).map_err(start_error("starting the watchdog"))?;
+    tiles::watchdog::start(&crew.halt, watchdog).map_err(start_error("starting the watchdog"))?;
     let audience = Audience {
         board,
         metrics: CoreMetrics::new(&crew.registry),
@@ -201,16 +226,10 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, io: Io) -> Res
 /// Shows how long a node that lags will take.
 fn show_catch_up(registry: &Registry, board: &Arc<Board>) {
     let board = Arc::clone(board);
-    registry.probe_gauge(
-        "ultramarine_sync_left_seconds",
-        "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
-         unknown.",
-        &[],
-        move || {
-            let status = board.catch_up_status(Clock::start().now())?;
-            status.seconds_left.map(|seconds| seconds as f64)
-        },
-    );
+    catch_up::show(registry, move || {
+        let status = board.catch_up_status(Clock::start().now())?;
+        status.seconds_left.map(|seconds| seconds as f64)
+    });
 }
 
 fn open_recorder(config: &Config) -> Result<Option<Recorder>, NodeError> {
@@ -234,6 +253,7 @@ fn board(config: &Config, genesis: &Genesis, keys: &Keys, source: &dyn Source) -
         validators: genesis.validators.len(),
     });
     board.resume(source);
+    board.expect_peers(expected_peers(config, genesis, keys.peer_id()));
     Arc::new(board)
 }
 

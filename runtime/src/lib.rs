@@ -49,7 +49,7 @@ pub use buffer::{AlignedBuffer, BufferPool};
 pub use clock::Clock;
 pub use halt::{Halt, Reason};
 pub use link::{Closed, Receiver, Sender, link};
-pub use metrics::{Counter, Gauge, Histogram, Registry};
+pub use metrics::{Counter, Gauge, Histogram, MetricFamily, Registry};
 pub use pulse::Pulse;
 pub use ring::{Io, IoMode, RingOps, block_on_net};
 pub use stage_log::{Mark, Moment, StageLog};

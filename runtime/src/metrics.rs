@@ -3,7 +3,7 @@
 //! Names are `ultramarine_<subsystem>_<what>_<unit>`. Registering a name with the same labels again gives a handle to
 //! the same series. A tile keeps its handles; nothing is looked up while it works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -133,6 +133,28 @@ enum Kind {
     Counter,
     Gauge,
     Histogram,
+}
+
+impl Kind {
+    /// The word in the text format.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What is known of a name, whatever its series count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetricFamily {
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub help: &'static str,
+    /// Names of the labels of its series.
+    pub labels: Vec<String>,
 }
 
 enum Series {
@@ -360,6 +382,29 @@ impl Registry {
             }
         }
         all
+    }
+
+    /// Every name that was registered, and those of links, in the order of their names.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let of_links = exposition::LINK_FAMILIES.iter().map(|link| MetricFamily {
+            name: link.name,
+            kind: link.kind.name(),
+            help: link.help,
+            labels: vec![exposition::LINK_LABEL.to_owned()],
+        });
+        let inner = self.inner();
+        let registered = inner.families.iter().map(|(name, family)| {
+            let labels: BTreeSet<&String> = family.series.keys().flatten().map(|(label, _)| label).collect();
+            MetricFamily {
+                name,
+                kind: family.kind.name(),
+                help: family.help,
+                labels: labels.into_iter().cloned().collect(),
+            }
+        });
+        let mut families: Vec<_> = registered.chain(of_links).collect();
+        families.sort_by_key(|family| family.name);
+        families
     }
 
     /// All series as Prometheus text, version 0.0.4.

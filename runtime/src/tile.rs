@@ -15,6 +15,7 @@ use crate::halt::{Halt, Reason};
 use crate::metrics::{Counter, Histogram, Registry};
 use crate::pulse::Pulse;
 use crate::topology::Seat;
+use crate::watch::Watch;
 
 /// A thread that owns its I/O and carries out what its machine asks.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +181,14 @@ impl Busy {
         self.leave();
         result
     }
+}
+
+/// Registers what a tile of this name shows, also what it shows only once it has worked.
+pub fn register_metrics(registry: &Arc<Registry>, name: &'static str) {
+    let context = TileContext::new(name, &Halt::new(), registry);
+    context.busy.counted();
+    watch_cpu_time(registry, name);
+    Watch::default().look(registry);
 }
 
 /// Pins the calling thread, or says that the system refused: a container's cpuset is a reason to float, not to stop.

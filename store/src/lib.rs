@@ -80,6 +80,7 @@ pub use error::{IndexFlaw, OpenError};
 pub use failure::{Failure, Misdecision};
 pub use folder::look;
 pub use format::{Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
+pub use metrics::register_metrics;
 pub use open::{OpenStore, StoreOptions, open};
 pub use read_so_far::TellRead;
 #[cfg(all(fuzzing, not(test)))]

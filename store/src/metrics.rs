@@ -67,6 +67,17 @@ pub struct Metrics {
     pub stage_log: Arc<StageLog>,
 }
 
+/// Registers every series that the store writes.
+pub fn register_metrics(registry: &Arc<Registry>) {
+    let _registered = (Metrics::new(registry), system_calls(registry));
+}
+
+/// What the store's tile asks of the system without a ring.
+pub fn system_calls(registry: &Registry) -> Counter {
+    let help = "Reads, writes and syncs of the storage core without a ring.";
+    registry.counter("ultramarine_store_system_calls_total", help, &[])
+}
+
 impl Metrics {
     /// Registers all of them.
     pub fn new(registry: &Arc<Registry>) -> Self {

@@ -12,6 +12,7 @@ use ultramarine_types::Nanos;
 use ultramarine_types::storage::{StoreReply, StoreRequest};
 
 use crate::failure::Failure;
+use crate::metrics::system_calls;
 use crate::writer::{State, Writer};
 
 /// Most requests under one sync: everything that waited while the sync before ran, and a bound for what replies hold.
@@ -53,10 +54,7 @@ pub fn run(
             served?
         }
         Io::Fallback => {
-            let help = "Reads, writes and syncs of the storage core without a ring.";
-            let calls = context
-                .registry
-                .counter("ultramarine_store_system_calls_total", help, &[]);
+            let calls = system_calls(&context.registry);
             serve_blocking(context, Writer::new(Pwrite::new(Some(calls)), state), requests, replies)
         }
     };

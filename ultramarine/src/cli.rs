@@ -9,6 +9,7 @@ mod devnet;
 mod home;
 mod init;
 mod log_level;
+mod metrics;
 mod parent;
 mod start;
 mod store;
@@ -73,6 +74,9 @@ enum Command {
     /// Measure what this machine can do
     #[command(subcommand)]
     Bench(bench::Action),
+    /// Print docs/METRICS.md, made of what a node registers
+    #[command(hide = true)]
+    MetricsReference,
     /// Run the embedded development execution client alone (in memory, for local networks)
     DevEl(dev_el::Args),
 }
@@ -127,6 +131,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Blob(action) => blob::run(action),
         Command::Store(action) => store::run(&action),
         Command::Bench(action) => bench::run(&action),
+        Command::MetricsReference => metrics::run(),
         Command::DevEl(args) => dev_el::run(args),
     }
 }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
+use ultramarine_node::conditions;
 use ultramarine_node::home::replace_file;
 use ultramarine_node::signals::Signals;
 use ultramarine_runtime::print;
@@ -259,7 +260,7 @@ async fn wait_ready(layout: &Layout, client: &NodeClient, children: &mut [Child]
                 // A network that decides is under way, whatever one node still waits for.
                 Ok(snapshot) if snapshot.decided_total > 0 => {}
                 Ok(snapshot) => {
-                    let reasons = snapshot.unready();
+                    let reasons = conditions::unready(&snapshot);
                     unready.extend(reasons.iter().map(|why| format!("node{}: {why}", node.id)));
                     executed += snapshot.executed_height.0;
                 }

@@ -24,6 +24,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use ultramarine_node::config::{LogConfig, LogFile, LogFormat};
 use ultramarine_node::control::LogSwitch;
+use ultramarine_node::metrics::show_file_losses;
 use ultramarine_runtime::outlet::{self, Outlet};
 use ultramarine_runtime::rotating::RotatingFile;
 use ultramarine_runtime::{Registry, print};
@@ -89,12 +90,7 @@ impl Log {
 fn open(file: &LogFile) -> &'static Outlet {
     let writer = RotatingFile::new(file.path.clone(), file.share, |line| print::note(line));
     let outlet: &'static Outlet = Box::leak(Box::new(Outlet::onto("log-file", writer)));
-    Registry::process().probe_counter(
-        "ultramarine_log_file_lines_lost_total",
-        "Log lines that are not in the log file: it could not be written, or its disk did not keep up.",
-        &[],
-        || Some(outlet.lost()),
-    );
+    show_file_losses(&Registry::process(), || outlet.lost());
     outlet
 }
 

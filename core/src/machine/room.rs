@@ -19,8 +19,8 @@ pub(super) struct Room {
     line_at: Option<Nanos>,
 }
 
-/// What a block uses nine tenths of.
-fn crowded(chain: &ChainParams, metadata: &ValueMetadata) -> Option<String> {
+/// What a block uses nine tenths of, and what to do; `None` while there is room.
+pub fn crowded(chain: &ChainParams, metadata: &ValueMetadata) -> Option<String> {
     let (gas, most) = (metadata.header.gas_limit, chain.gas_limit_max);
     if gas > most / 10 * 9 {
         return Some(format!(

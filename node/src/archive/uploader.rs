@@ -24,6 +24,7 @@ use super::progress::{ArchiveProgress, disk_hours};
 use super::remote::{ArchiveError, ListedObject, Remote};
 use super::schedule::{ArchiveBacklog, Schedule};
 use super::spans::{self, GatherError};
+use crate::disk::available_bytes;
 
 /// How often it looks for new heights.
 const LOOK: Duration = Duration::from_millis(500);
@@ -346,8 +347,7 @@ impl Uploader {
     fn disk_hours(&self) -> Option<u64> {
         let time = |height| Some(self.source.decided(height)?.init.metadata.header.timestamp);
         let seconds = time(self.counted)?.saturating_sub(time(self.through.next())?);
-        let status = rustix::fs::statvfs(&self.options.data_dir).ok()?;
-        disk_hours(status.f_bavail.saturating_mul(status.f_frsize), self.backlog, seconds)
+        disk_hours(available_bytes(&self.options.data_dir)?, self.backlog, seconds)
     }
 
     /// Payload and blob bytes of a height; nothing of one that cannot be read.

@@ -3,6 +3,7 @@
 use ultramarine_types::CommitCertificate;
 
 use super::*;
+use crate::conditions::unready;
 
 fn board(validators: usize) -> Board {
     Board::new(NodeIdentity {
@@ -57,32 +58,32 @@ fn decisions_add_up_and_only_the_newest_are_listed() {
 fn a_node_is_ready_when_nothing_speaks_against_it() {
     let board = board(4);
     assert_eq!(
-        board.snapshot().unready().len(),
+        unready(&board.snapshot()).len(),
         2,
         "no readiness, no peers: {:?}",
-        board.snapshot().unready()
+        unready(&board.snapshot())
     );
     board.apply(&Event::Readiness {
         ready: false,
         why: "SYNCING".to_owned(),
         is_news: true,
     });
-    board.peer_up();
-    let reasons = board.snapshot().unready();
+    board.peer_up(&PeerId::ZERO);
+    let reasons = unready(&board.snapshot());
     assert!(reasons.len() == 1 && reasons[0].contains("SYNCING"), "{reasons:?}");
     board.apply(&Event::Readiness {
         ready: true,
         why: String::new(),
         is_news: true,
     });
-    assert!(board.snapshot().unready().is_empty());
+    assert!(unready(&board.snapshot()).is_empty());
     board.apply(&Event::Signing {
         height: Height(1),
         active: false,
         usual: false,
         why: "listening first".to_owned(),
     });
-    assert!(board.snapshot().unready()[0].contains("listening first"));
+    assert!(unready(&board.snapshot())[0].contains("listening first"));
     board.apply(&Event::Signing {
         height: Height(1),
         active: true,
@@ -93,9 +94,9 @@ fn a_node_is_ready_when_nothing_speaks_against_it() {
         ours: Height(0),
         best: Height(10),
     });
-    assert!(board.snapshot().unready()[0].contains("10 heights behind"));
+    assert!(unready(&board.snapshot())[0].contains("10 heights behind"));
     board.apply(&decided(10, 0));
-    assert!(board.snapshot().unready().is_empty());
+    assert!(unready(&board.snapshot()).is_empty());
 }
 
 /// A board with nothing against its node.
@@ -106,12 +107,12 @@ fn ready() -> Board {
         why: String::new(),
         is_news: true,
     });
-    assert_eq!(board.snapshot().unready(), [""; 0]);
+    assert_eq!(unready(&board.snapshot()), [""; 0]);
     board
 }
 
 fn only_reason(board: &Board) -> String {
-    let reasons = board.snapshot().unready();
+    let reasons = unready(&board.snapshot());
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     reasons[0].clone()
 }
@@ -136,7 +137,7 @@ fn a_wrong_clock_is_a_reason_and_one_that_is_a_little_off_is_not() {
         (Some(-1_000_000), Grade::Wrong),
     ] {
         board.apply(&clock(offset_ns, grade));
-        assert_eq!(board.snapshot().unready(), [""; 0]);
+        assert_eq!(unready(&board.snapshot()), [""; 0]);
     }
 }
 
@@ -148,7 +149,7 @@ fn a_peer_with_a_wrong_clock_is_no_reason() {
         offset_ns: 60_000_000_000,
         grade: Grade::Wrong,
     });
-    assert_eq!(board.snapshot().unready(), [""; 0]);
+    assert_eq!(unready(&board.snapshot()), [""; 0]);
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn damaged_heights_are_a_reason_until_the_last_is_restored() {
     assert!(only_reason(&board).starts_with("2 decided heights are damaged on disk"));
     let damaged_count = 0;
     board.apply(&Event::Restored { height, damaged_count });
-    assert_eq!(board.snapshot().unready(), [""; 0]);
+    assert_eq!(unready(&board.snapshot()), [""; 0]);
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn a_height_that_stands_still_is_a_reason_until_it_moves() {
         board.apply(&stalled);
         assert_eq!(only_reason(&board), "height 8 has not been decided for 34 s: round 4");
         board.apply(&end);
-        assert_eq!(board.snapshot().unready(), [""; 0]);
+        assert_eq!(unready(&board.snapshot()), [""; 0]);
     }
 }
 
@@ -191,11 +192,11 @@ fn a_tile_that_takes_no_turn_is_a_reason_until_it_does() {
         }]
     };
     board.hung(hung(HUNG_SECONDS - 1));
-    assert_eq!(board.snapshot().unready(), [""; 0]);
+    assert_eq!(unready(&board.snapshot()), [""; 0]);
     board.hung(hung(HUNG_SECONDS));
     assert_eq!(only_reason(&board), "tile store has taken no turn for 5 s");
     board.hung(Vec::new());
-    assert_eq!(board.snapshot().unready(), [""; 0]);
+    assert_eq!(unready(&board.snapshot()), [""; 0]);
 }
 
 #[test]
@@ -214,8 +215,8 @@ fn a_lone_validator_needs_no_peer() {
         why: String::new(),
         is_news: true,
     });
-    assert!(board.snapshot().unready().is_empty());
-    board.peer_down();
+    assert!(unready(&board.snapshot()).is_empty());
+    board.peer_down(&PeerId::ZERO);
     assert_eq!(board.snapshot().peers, 0, "peers never go below zero");
 }
 

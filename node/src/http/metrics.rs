@@ -8,6 +8,11 @@ use ultramarine_types::Nanos;
 
 use crate::http::seats::Leave;
 
+/// Registers every series of the server.
+pub fn register_metrics(registry: &Registry) {
+    let _registered = Metrics::new(registry);
+}
+
 /// The server's series. Labels are classes of answers, never a caller's words.
 pub(super) struct Metrics {
     succeeded: Counter,

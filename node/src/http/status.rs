@@ -9,27 +9,37 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::board::Snapshot;
+use crate::conditions::{ActiveCondition, Severity};
 use crate::http::HttpState;
 use crate::http::store::show_scrub;
 
 /// `GET /metrics`: Prometheus text exposition.
 pub async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
+    state.conditions.look();
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         state.registry.render(),
     )
 }
 
-/// `GET /health`: 200 when the node can be relied on, else 503 with every reason.
+/// `GET /health`: 200 when the node can be relied on, else 503 with every reason. All that is wrong stands under
+/// `conditions`, with what to do.
 pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>) {
-    let mut reasons = state.board.snapshot().unready();
-    reasons.extend(state.source.shortage());
-    let status = if reasons.is_empty() {
+    let conditions = state.conditions.look();
+    let critical = |condition: &&ActiveCondition| condition.severity == Severity::Critical;
+    let reasons: Vec<&str> = conditions
+        .iter()
+        .filter(critical)
+        .map(|condition| condition.what.as_str())
+        .collect();
+    let ready = reasons.is_empty();
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })))
+    let answer = json!({ "ready": ready, "reasons": reasons, "conditions": conditions });
+    (status, Json(answer))
 }
 
 /// The board, and what of the store belongs beside it.

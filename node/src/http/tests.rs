@@ -555,7 +555,7 @@ async fn health_tells_what_is_missing() {
         why: String::new(),
         is_news: true,
     });
-    state.board.peer_up();
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     let (status, json) = ask(&state, "/health").await;
     assert_eq!((status, &json["ready"]), (StatusCode::OK, &Value::Bool(true)));
     let (_, json) = ask(&state, "/status").await;

@@ -9,9 +9,11 @@ use ultramarine_net::{Attester, NetOptions, PeerBook, PeerConfig};
 use ultramarine_runtime::progress::{Estimate, Meter, Unit};
 use ultramarine_runtime::{Clock, Io, Registry};
 use ultramarine_store::{StoreOptions, TellRead};
-use ultramarine_types::{Nanos, Nonce};
+use ultramarine_types::{Nanos, Nonce, PeerId};
 
 use crate::archive::uploader::UploaderOptions;
+use crate::board::ConfiguredPeer;
+use crate::config::peer::PeerAddress;
 use crate::config::{ArchiveConfig, Config, EmbeddedEngine, EngineEndpoint, HttpConfig};
 use crate::embedded::EmbeddedOptions;
 use crate::genesis::Genesis;
@@ -113,18 +115,34 @@ pub fn http_limits(config: &HttpConfig) -> http::server::ServerLimits {
     }
 }
 
+/// The peers that are dialled; this node may be among them.
+fn configured_peers<'a>(config: &'a Config, genesis: &'a Genesis) -> &'a [PeerAddress] {
+    if config.network.peers.is_empty() {
+        &genesis.peers
+    } else {
+        &config.network.peers
+    }
+}
+
+/// The peers whose connections people expect to see: those that are known by their keys.
+pub fn expected_peers(config: &Config, genesis: &Genesis, own: PeerId) -> Vec<ConfiguredPeer> {
+    let known = configured_peers(config, genesis).iter().filter_map(|named| {
+        Some(ConfiguredPeer {
+            peer: named.peer_id?,
+            address: named.host_port.to_string(),
+            connected: false,
+        })
+    });
+    known.filter(|named| named.peer != own).collect()
+}
+
 pub fn net_options(config: &Config, genesis: &Genesis, keys: &Keys, socket: UdpSocket, io: Io) -> NetOptions {
     let identity = ultramarine_net::Identity::from_secret(&keys.node.to_bytes());
     let attester = keys
         .validator
         .as_ref()
         .map(|validator| Attester::new(validator.clone(), genesis.chain.identity, identity.peer()));
-    let peers = if config.network.peers.is_empty() {
-        &genesis.peers
-    } else {
-        &config.network.peers
-    };
-    let peers = peers
+    let peers = configured_peers(config, genesis)
         .iter()
         .filter(|peer| peer.peer_id != Some(identity.peer()))
         .map(|peer| PeerConfig {

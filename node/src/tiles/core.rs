@@ -264,8 +264,8 @@ impl Audience {
                 self.record(|recorder| recorder.offer(peer, init, certificate.as_ref()));
             }
             NetEvent::Payload { key, .. } => self.metrics.hear(Mark::Payload, key.height),
-            NetEvent::PeerUp { .. } => self.board.peer_up(),
-            NetEvent::PeerDown { .. } => self.board.peer_down(),
+            NetEvent::PeerUp { peer, .. } => self.board.peer_up(peer),
+            NetEvent::PeerDown { peer } => self.board.peer_down(peer),
             NetEvent::Status { .. }
             | NetEvent::Hearing { .. }
             | NetEvent::Incomplete { .. }

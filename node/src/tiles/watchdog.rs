@@ -1,31 +1,57 @@
-//! This file knows how to watch the process itself: tiles that take no turn, and times in which nothing here ran.
+//! This file knows how to watch the process itself: tiles that take no turn, times in which nothing here ran, the room
+//! on its disk, and what is wrong now.
 //!
 //! It never ends anything: a disk may stall, and a machine may be paused. The reader of `/health` decides what to do.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ultramarine_runtime::pulse::BEAT;
 use ultramarine_runtime::watch::{Hang, Watch};
-use ultramarine_runtime::{Clock, Halt, Registry};
+use ultramarine_runtime::{Clock, Gauge, Halt, Registry};
 use ultramarine_types::Nanos;
 
-use crate::board::{Board, HUNG_SECONDS, HungTile};
+use crate::board::{Board, Disturbance, DisturbanceKind, HUNG_SECONDS, HungTile};
+use crate::conditions::Conditions;
+use crate::disk::{DiskTrend, available_bytes};
 
 /// If a look comes this much later than it should, that is worth a line.
 const PAUSE: Nanos = Nanos::from_millis(5_000);
 
-/// Looks at all tiles once a second, in a thread of its own, until the node halts.
-pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> io::Result<()> {
-    let (halt, registry, board) = (halt.clone(), Arc::clone(registry), Arc::clone(board));
+/// What the watchdog looks at, and where it tells of it.
+#[derive(Debug)]
+pub struct Watchdog {
+    pub registry: Arc<Registry>,
+    pub board: Arc<Board>,
+    pub conditions: Arc<Conditions>,
+    /// Whose disk it looks at.
+    pub data_dir: PathBuf,
+}
+
+/// Looks at everything once a second, in a thread of its own, until the node halts.
+pub fn start(halt: &Halt, watchdog: Watchdog) -> io::Result<()> {
+    let halt = halt.clone();
+    let Watchdog {
+        registry,
+        board,
+        conditions,
+        data_dir,
+    } = watchdog;
     let watching = move || {
         let (mut watch, mut lines, clock) = (Watch::default(), Lines::default(), Clock::start());
+        let (mut trend, mut room) = (DiskTrend::default(), None);
         let mut before = (clock.now(), Clock::unix_ns());
         while !halt.wait(BEAT) {
             let now = (clock.now(), Clock::unix_ns());
-            if let Some(line) = pause(before, now) {
-                tracing::warn!("{line}");
+            if let Some((kind, what)) = disturbance(before, now) {
+                tracing::warn!("{what}");
+                board.disturbed(Disturbance {
+                    kind,
+                    unix_s: now.1 / 1_000_000_000,
+                    what,
+                });
             }
             before = now;
             let hung = watch.look(&registry);
@@ -33,10 +59,26 @@ pub fn start(halt: &Halt, registry: &Arc<Registry>, board: &Arc<Board>) -> io::R
                 tracing::warn!("{line}");
             }
             board.hung(hung.iter().map(shown).collect());
+            if let Some(available) = available_bytes(&data_dir) {
+                let shown = i64::try_from(available).unwrap_or(i64::MAX);
+                room.get_or_insert_with(|| room_gauge(&registry)).set(shown);
+                board.show_disk(trend.look(now.0, available));
+            }
+            // A condition's spell begins here, whether anybody asks or not.
+            conditions.look();
         }
     };
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
     thread.spawn(watching).map(drop)
+}
+
+/// What may still be written to the data directory. It is shown once it is known.
+pub fn room_gauge(registry: &Registry) -> Gauge {
+    registry.gauge(
+        "ultramarine_disk_available_bytes",
+        "What may still be written on the disk of the data directory.",
+        &[],
+    )
 }
 
 fn shown(hang: &Hang) -> HungTile {
@@ -47,26 +89,28 @@ fn shown(hang: &Hang) -> HungTile {
 }
 
 /// Compares two looks, each at a monotonic and a wall clock: the line that is worth saying, if any.
-fn pause(before: (Nanos, u64), now: (Nanos, u64)) -> Option<String> {
+pub(crate) fn disturbance(before: (Nanos, u64), now: (Nanos, u64)) -> Option<(DisturbanceKind, String)> {
     let passed = now.0.since(before.0);
     let late = passed.since(BEAT.into());
     let stepped = i128::from(now.1) - i128::from(before.1) - i128::from(passed.0);
     let seconds = |ns: u128| Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)).as_secs_f64();
     if late >= PAUSE {
-        return Some(format!(
+        let what = format!(
             "nothing in this process ran for {:.1} s: it was stopped, or the machine has too little CPU",
             seconds(late.0.into())
-        ));
+        );
+        return Some((DisturbanceKind::Pause, what));
     }
     if stepped.unsigned_abs() < u128::from(PAUSE.0) {
         return None;
     }
     let size = seconds(stepped.unsigned_abs());
-    Some(if stepped > 0 {
+    let what = if stepped > 0 {
         format!("the wall clock stepped {size:.1} s forward: it was set, or the machine slept")
     } else {
         format!("the wall clock stepped {size:.1} s back: it was set")
-    })
+    };
+    Some((DisturbanceKind::ClockStep, what))
 }
 
 /// Remembers which tiles the log called hung.
@@ -115,13 +159,14 @@ mod tests {
     fn a_pause_a_sleep_and_a_set_clock_are_told_apart() {
         let line = |passed: u64, wall: i64| {
             let unix = 1_800_000_000 * SECOND;
-            pause(
+            let told = disturbance(
                 (Nanos(SECOND), unix),
                 (
                     Nanos((1 + passed) * SECOND),
                     unix.saturating_add_signed(wall * SECOND as i64),
                 ),
-            )
+            );
+            told.map(|(_, what)| what)
         };
         assert_eq!(line(1, 1), None);
         assert_eq!(line(3, 3), None, "a busy machine");

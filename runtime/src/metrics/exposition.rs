@@ -63,6 +63,37 @@ const fn fine_bounds() -> [u64; FINE_BOUNDS] {
     bounds
 }
 
+/// What is shown of every link.
+pub(super) struct LinkFamily {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    read: fn(&LinkReading) -> u64,
+}
+
+pub(super) const LINK_LABEL: &str = "link";
+
+pub(super) const LINK_FAMILIES: [LinkFamily; 3] = [
+    LinkFamily {
+        name: "ultramarine_link_depth_items",
+        help: "Items waiting in the link.",
+        kind: Kind::Gauge,
+        read: |link| link.len as u64,
+    },
+    LinkFamily {
+        name: "ultramarine_link_capacity_items",
+        help: "Most items the link holds.",
+        kind: Kind::Gauge,
+        read: |link| link.depth as u64,
+    },
+    LinkFamily {
+        name: "ultramarine_link_refused_total",
+        help: "Items that found the link full, each counted once.",
+        kind: Kind::Counter,
+        read: |link| link.refused,
+    },
+];
+
 pub(super) fn render(inner: &mut Inner) -> String {
     let mut text = String::with_capacity(16 * 1024);
     for (name, family) in &inner.families {
@@ -145,42 +176,17 @@ fn write_links(text: &mut String, inner: &mut Inner) {
     if links.is_empty() {
         return;
     }
-    let label = |link: &LinkReading| vec![("link".to_owned(), link.name.to_owned())];
-    write_head(
-        text,
-        "ultramarine_link_depth_items",
-        "Items waiting in the link.",
-        Kind::Gauge,
-    );
-    for link in links.values() {
-        write_sample(text, "ultramarine_link_depth_items", &label(link), None, link.len);
-    }
-    write_head(
-        text,
-        "ultramarine_link_capacity_items",
-        "Most items the link holds.",
-        Kind::Gauge,
-    );
-    for link in links.values() {
-        write_sample(text, "ultramarine_link_capacity_items", &label(link), None, link.depth);
-    }
-    write_head(
-        text,
-        "ultramarine_link_refused_total",
-        "Items that found the link full, each counted once.",
-        Kind::Counter,
-    );
-    for link in links.values() {
-        write_sample(text, "ultramarine_link_refused_total", &label(link), None, link.refused);
+    for family in &LINK_FAMILIES {
+        write_head(text, family.name, family.help, family.kind);
+        for link in links.values() {
+            let label = vec![(LINK_LABEL.to_owned(), link.name.to_owned())];
+            write_sample(text, family.name, &label, None, (family.read)(link));
+        }
     }
 }
 
 fn write_head(text: &mut String, name: &str, help: &str, kind: Kind) {
-    let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
-    };
+    let kind = kind.name();
     let help = help.replace('\\', "\\\\").replace('\n', "\\n");
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }

@@ -35,6 +35,7 @@ fn every_promised_line_parses() {
         "ultramarine top",
         "ultramarine top --node http://127.0.0.1:8580,127.0.0.1:8581 --every 2",
         "ultramarine top --dir d --once --no-color",
+        "ultramarine metrics-reference",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
         "ultramarine devnet --archive a",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ultramarine_node::board::Snapshot;
+use ultramarine_node::conditions;
 use ultramarine_runtime::print::Unprinted;
 use ultramarine_types::{Height, Stage};
 
@@ -265,7 +266,7 @@ impl<'a> NetworkWatch<'a> {
             .zip(&self.told)
             .filter(|(_, gone)| !**gone);
         let mut reasons = answering.filter_map(|((node, last), _)| {
-            let why = last.as_ref()?.unready().into_iter().next()?;
+            let why = conditions::unready(last.as_ref()?).into_iter().next()?;
             Some(format!("node{}: {why}", node.id))
         });
         reasons.next()
@@ -296,7 +297,7 @@ fn state(node: &NodeHome, last: Option<&Snapshot>, gone: bool) -> String {
             node.id, snapshot.height
         ),
         Some(snapshot) => {
-            let reasons = snapshot.unready();
+            let reasons = conditions::unready(snapshot);
             let why = if reasons.is_empty() {
                 format!("in round {}", snapshot.round)
             } else {

@@ -394,7 +394,7 @@ async fn a_node_says_how_far_it_is_and_who_it_is() {
         ),
         (&"10".into(), &true.into(), &true.into())
     );
-    state.board.peer_up();
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     let (_, json) = ask(&state, "/eth/v1/node/peer_count").await;
     assert_eq!(json["data"]["connected"], "1");
     let (_, json) = ask(&state, "/eth/v1/node/identity").await;

@@ -87,8 +87,68 @@ async fn health_tells_of_a_full_disk() {
         why: String::new(),
         is_news: true,
     });
-    state.board.peer_up();
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     let (status, json) = ask(&state, "/health").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(json["reasons"], serde_json::json!(["the disk has no room"]));
+}
+
+/// The line of `/metrics` for a condition.
+async fn shown(state: &HttpState, id: &str) -> String {
+    let (_, text) = ask_text(state, "/metrics").await;
+    let name = format!("ultramarine_condition{{condition=\"{id}\",");
+    let line = text.lines().find(|line| line.starts_with(&name));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+}
+
+#[tokio::test]
+async fn every_condition_is_a_metric_and_what_is_wrong_says_what_to_do() {
+    let state = state(1);
+    for entry in &crate::conditions::CATALOGUE {
+        shown(&state, entry.id).await;
+    }
+    assert_eq!(
+        shown(&state, "no-peers").await,
+        "ultramarine_condition{condition=\"no-peers\",severity=\"critical\"} 1"
+    );
+    let (_, json) = ask(&state, "/health").await;
+    let conditions = json["conditions"].as_array().expect("a list");
+    let no_peers = conditions.iter().find(|one| one["id"] == "no-peers").expect("no peer");
+    assert_eq!(
+        (&no_peers["severity"], &no_peers["what"]),
+        (&"critical".into(), &"no peer is connected".into())
+    );
+    assert!(
+        no_peers["action"]
+            .as_str()
+            .is_some_and(|action| action.contains("firewall")),
+        "{json}"
+    );
+    assert!(
+        no_peers["since_unix_s"]
+            .as_u64()
+            .is_some_and(|since| since > 1_700_000_000),
+        "{json}"
+    );
+
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
+    assert!(shown(&state, "no-peers").await.ends_with(" 0"), "it is over at once");
+    state.board.show_surroundings(true, Vec::new());
+    state.board.apply(&Event::Readiness {
+        ready: true,
+        why: String::new(),
+        is_news: true,
+    });
+    let (status, json) = ask(&state, "/health").await;
+    assert_eq!(
+        (status, &json["ready"]),
+        (StatusCode::OK, &true.into()),
+        "a warning: {json}"
+    );
+    assert_eq!(json["reasons"], serde_json::json!([]));
+    let conditions = json["conditions"].as_array().expect("a list").iter();
+    let mut ids: Vec<_> = conditions.map(|one| one["id"].as_str().expect("text")).collect();
+    ids.sort_unstable();
+    // The blocks of this memory fill their chain's gas limit.
+    assert_eq!(ids, ["blocks-crowded", "io-fallback"]);
 }
