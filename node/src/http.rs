@@ -14,6 +14,7 @@
 //!   /eth/v1/events?topics=head,…            what is decided, as it is decided (server-sent events)
 //!   /eth/v1/node/version                    name and version of this program
 //!   /eth/v1/node/{syncing,health,identity,peer_count}    how far it is, and who it is
+//!   /dashboard                              a page that shows the live view
 //!   /ultramarine/v1/live                    all that `ultramarine top` and /dashboard show
 //!   /eth/v1/node/peers[/{peer id}]          who is connected
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
@@ -38,6 +39,7 @@
 pub mod beacon;
 pub mod block;
 pub mod body;
+mod dashboard;
 pub mod decided;
 pub mod error;
 pub mod evidence;
@@ -204,6 +206,7 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/eth/v1/node/health", get(beacon::node::health))
         .route("/eth/v1/node/identity", get(beacon::node::identity))
         .route("/eth/v1/node/peer_count", get(beacon::node::peer_count))
+        .route(dashboard::DASHBOARD, get(dashboard::dashboard))
         .route(live::LIVE, get(live::live))
         .route("/eth/v1/node/peers", get(beacon::peers::peers))
         .route("/eth/v1/node/peers/{peer}", get(beacon::peers::peer))

@@ -235,7 +235,10 @@ mod tests {
         for height in [5, 5 + 64, u64::MAX] {
             metrics.hear(Mark::Offer, Height(height));
         }
-        assert!(log.of(Mark::Offer, Height(5)).is_some(), "a peer's height took its place");
+        assert!(
+            log.of(Mark::Offer, Height(5)).is_some(),
+            "a peer's height took its place"
+        );
         assert!(log.of(Mark::Offer, Height(u64::MAX)).is_none());
         let key = ValueKey {
             height: Height(5),

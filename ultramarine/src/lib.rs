@@ -11,5 +11,5 @@ pub mod log;
 pub mod program;
 pub mod progress;
 pub mod publish;
-pub mod top;
 pub mod terminal;
+pub mod top;

@@ -65,6 +65,7 @@ pub async fn run(options: TopOptions) -> anyhow::Result<()> {
 /// One frame, as text. An error if no node answered.
 async fn once(options: &TopOptions, glyphs: Glyphs) -> anyhow::Result<()> {
     let mut app = TopApp::new(&options.nodes, glyphs);
+    app.has_keys = false;
     let mut asking = tokio::task::JoinSet::new();
     for (node, address) in options.nodes.iter().cloned().enumerate() {
         asking.spawn(async move { (node, watch::ask_once(&address).await) });

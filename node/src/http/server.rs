@@ -20,6 +20,7 @@ use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
 use crate::http::beacon::events;
+use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
@@ -36,7 +37,7 @@ const STREAMS_MAX: usize = CONNECTIONS_MAX / 4;
 /// When a caller that we had no room for should try again, in seconds.
 const RETRY_AFTER_S: &str = "5";
 /// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
-const ABOUT_US: [&str; 4] = ["/health", "/metrics", "/status", LIVE];
+const ABOUT_US: [&str; 5] = ["/health", "/metrics", "/status", LIVE, DASHBOARD];
 /// Pause after the system refused a connection (out of descriptors), and between two looks for a seat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.

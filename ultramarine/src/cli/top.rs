@@ -76,7 +76,11 @@ fn nodes(args: &Args) -> anyhow::Result<Vec<NodeAddress>> {
 /// A URL, or a host and port as people write them.
 fn of_url(url: &str) -> NodeAddress {
     let url = url.trim().trim_end_matches('/');
-    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let url = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
     NodeAddress {
         name: url.strip_prefix("http://").unwrap_or(&url).to_owned(),
         url,
@@ -119,8 +123,13 @@ struct DevnetFile {
 
 fn of_devnet(dir: &Path) -> anyhow::Result<Vec<NodeAddress>> {
     let path = dir.join("devnet.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}: is a devnet running with --dir {}?", path.display(), dir.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}: is a devnet running with --dir {}?",
+            path.display(),
+            dir.display()
+        )
+    })?;
     let file: DevnetFile =
         serde_json::from_str(&text).with_context(|| format!("{} is not what a devnet writes", path.display()))?;
     let node = |node: DevnetNode| NodeAddress {
@@ -148,7 +157,9 @@ mod tests {
     #[test]
     fn a_node_is_named_by_url_or_by_host_and_port() {
         for url in ["http://a:1", "http://a:1/", "a:1"] {
-            let [node] = &nodes(&args(&[url], None)).expect("a node")[..] else { panic!("one node") };
+            let [node] = &nodes(&args(&[url], None)).expect("a node")[..] else {
+                panic!("one node")
+            };
             assert_eq!((node.name.as_str(), node.url.as_str()), ("a:1", "http://a:1"));
         }
         let many = vec!["a:1"; NODES_MAX + 1];
@@ -158,7 +169,9 @@ mod tests {
 
     #[test]
     fn without_a_name_it_is_the_node_of_this_machine() {
-        let [node] = &nodes(&args(&[], None)).expect("the defaults are whole")[..] else { panic!("one node") };
+        let [node] = &nodes(&args(&[], None)).expect("the defaults are whole")[..] else {
+            panic!("one node")
+        };
         assert!(node.url.starts_with("http://127.0.0.1:"), "{}", node.url);
     }
 
@@ -171,7 +184,10 @@ mod tests {
         std::fs::write(&file, r#"{"nodes":[{"id":3,"http":"http://127.0.0.1:5","pid":1}]}"#).expect("writable");
         let found = nodes(&args(&[], Some(dir.path().to_owned()))).expect("it is one");
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].url.as_str()), ("node3", "http://127.0.0.1:5"));
+        assert_eq!(
+            (found[0].name.as_str(), found[0].url.as_str()),
+            ("node3", "http://127.0.0.1:5")
+        );
         std::fs::write(&file, "{}").expect("writable");
         let refusal = nodes(&args(&[], Some(dir.path().to_owned()))).expect_err("it is none");
         assert!(refusal.to_string().contains("not what a devnet writes"), "{refusal}");

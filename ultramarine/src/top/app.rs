@@ -37,6 +37,8 @@ pub struct TopApp {
     pub scroll: usize,
     pub is_paused: bool,
     pub shows_help: bool,
+    /// Whether there is somebody who can press keys.
+    pub has_keys: bool,
 }
 
 /// Lines that lists can be moved by: as many as the longest could have.
@@ -59,6 +61,7 @@ impl TopApp {
             scroll: 0,
             is_paused: false,
             shows_help: false,
+            has_keys: true,
         }
     }
 
@@ -173,7 +176,10 @@ mod tests {
         let mut app = app(2);
         app.heard(1, Err("refused".to_owned()));
         app.heard(1, Err("refused".to_owned()));
-        assert_eq!((app.nodes[1].failures, app.nodes[1].trouble.as_deref()), (2, Some("refused")));
+        assert_eq!(
+            (app.nodes[1].failures, app.nodes[1].trouble.as_deref()),
+            (2, Some("refused"))
+        );
         app.press(Key::Pause);
         app.heard(0, Err("late".to_owned()));
         assert_eq!(app.nodes[0].trouble, None);

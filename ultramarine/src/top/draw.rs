@@ -46,7 +46,10 @@ pub fn draw(app: &TopApp, cells: &mut Buffer) {
         glyphs: app.glyphs,
     };
     if area.width < COLUMNS_MIN || area.height < ROWS_MIN {
-        let words = format!("top needs {COLUMNS_MIN} x {ROWS_MIN}; this is {} x {}", area.width, area.height);
+        let words = format!(
+            "top needs {COLUMNS_MIN} x {ROWS_MIN}; this is {} x {}",
+            area.width, area.height
+        );
         pen.text(row(area, 0), &words, PLAIN);
         return;
     }
@@ -55,7 +58,9 @@ pub fn draw(app: &TopApp, cells: &mut Buffer) {
         None => all::draw(&mut pen, area, app),
         Some(node) => page(&mut pen, area, app, node),
     }
-    footer(&mut pen, row(area, area.height - 1), app);
+    if app.has_keys {
+        footer(&mut pen, row(area, area.height - 1), app);
+    }
 }
 
 /// The page of one node.
@@ -63,7 +68,11 @@ fn page(pen: &mut Pen<'_>, area: Rect, app: &TopApp, node: &WatchedNode) {
     lines::title(pen, row(area, 0), node);
     let mut at = 1;
     if let Some(why) = &node.trouble {
-        let times = if node.failures > 1 { format!(" ({} times)", node.failures) } else { String::new() };
+        let times = if node.failures > 1 {
+            format!(" ({} times)", node.failures)
+        } else {
+            String::new()
+        };
         let line = format!("unreachable{times}: {}", pen.glyphs.show(why));
         at += pen.wrapped(rows(area, at, 4), &line, ALARM);
     }
@@ -102,7 +111,7 @@ fn help(pen: &mut Pen<'_>, area: Rect) {
         ("?", "this page"),
         ("", ""),
         ("round", "bars: where each stage of the current height began and ended"),
-        ("", "light: where it usually does; usual and worst are of the newest heights"),
+        ("", "light: where it usually does; usual, worst: of the newest heights"),
         ("busy", "share of the time in which a tile worked"),
         ("wait", "share in which it could work and had no CPU: give it more"),
         ("queue", "the fullest link into a tile: a full one holds up its sender"),

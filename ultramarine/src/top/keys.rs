@@ -120,7 +120,10 @@ mod tests {
     fn each_key_is_known_by_what_terminals_send() {
         assert_eq!(keys(b"q"), [Key::Quit]);
         assert_eq!(keys(b"\x03"), [Key::Quit]);
-        assert_eq!(keys(b"\t \x1b[A\x1bOB?"), [Key::Next, Key::Pause, Key::Up, Key::Down, Key::Help]);
+        assert_eq!(
+            keys(b"\t \x1b[A\x1bOB?"),
+            [Key::Next, Key::Pause, Key::Up, Key::Down, Key::Help]
+        );
         assert_eq!(keys(b"\x1b[C\x1b[D\x1b[Z"), [Key::Next, Key::Previous, Key::Previous]);
         assert_eq!(keys(b"\x1b"), [Key::Back]);
     }
@@ -132,6 +135,9 @@ mod tests {
         assert_eq!(reader.read(b"[", false), []);
         assert_eq!(reader.read(b"B", true), [Key::Down]);
         assert_eq!(keys(b"\x1b[15~\x1b[1;5Cxyzq"), [Key::Quit]);
-        assert_eq!(keys(&[b"\x1b[".as_slice(), &[b'1'; 100], b"q"].concat()).last(), Some(&Key::Quit));
+        assert_eq!(
+            keys(&[b"\x1b[".as_slice(), &[b'1'; 100], b"q"].concat()).last(),
+            Some(&Key::Quit)
+        );
     }
 }

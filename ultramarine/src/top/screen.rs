@@ -212,7 +212,9 @@ mod tests {
             color,
         };
         let before = Buffer::empty(cells.area);
-        backend.draw(before.diff(&cells).into_iter()).expect("a string takes everything");
+        backend
+            .draw(before.diff(&cells).into_iter())
+            .expect("a string takes everything");
         backend.pending
     }
 

@@ -37,7 +37,10 @@ impl Glyphs {
     /// What this terminal shows, by the locale (POSIX, "Environment Variables": the first that is set).
     pub fn of_locale(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
-        let locale = set.filter(|value| !value.is_empty()).map(|value| value.to_uppercase()).next();
+        let locale = set
+            .filter(|value| !value.is_empty())
+            .map(|value| value.to_uppercase())
+            .next();
         let is_unicode = locale.is_some_and(|locale| locale.contains("UTF-8") || locale.contains("UTF8"));
         if is_unicode { Self::UNICODE } else { Self::ASCII }
     }
@@ -147,14 +150,23 @@ mod tests {
             number *= 1.7;
         }
         for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert_eq!((ms(odd), bytes(odd), percent(odd), span(odd)), ("?".into(), "?".into(), "?".into(), "?".into()));
+            assert_eq!(
+                (ms(odd), bytes(odd), percent(odd), span(odd)),
+                ("?".into(), "?".into(), "?".into(), "?".into())
+            );
         }
     }
 
     #[test]
     fn numbers_are_written_as_people_read_them() {
-        assert_eq!((ms(0.44), ms(9.96), ms(412.4)), ("0.4".into(), "10".into(), "412".into()));
-        assert_eq!((bytes(17.0), bytes(1_234.0), bytes(999_600.0)), ("17 B".into(), "1.2 kB".into(), "1.0 MB".into()));
+        assert_eq!(
+            (ms(0.44), ms(9.96), ms(412.4)),
+            ("0.4".into(), "10".into(), "412".into())
+        );
+        assert_eq!(
+            (bytes(17.0), bytes(1_234.0), bytes(999_600.0)),
+            ("17 B".into(), "1.2 kB".into(), "1.0 MB".into())
+        );
         assert_eq!((span(59.0), span(11_520.0)), ("59 s".into(), "3 h 12 min".into()));
         assert_eq!((percent(0.004), percent(0.31)), ("0.4%".into(), "31%".into()));
     }
@@ -163,7 +175,10 @@ mod tests {
     fn a_hostile_text_stays_on_its_line_and_moves_no_cursor() {
         let hostile = "a\x1b[2J\r\nb\u{202e}c\u{9b}31m".to_owned() + &"x".repeat(10_000);
         let shown = clean(&hostile);
-        assert!(shown.len() <= 512 && shown.chars().all(|character| !character.is_control()), "{shown}");
+        assert!(
+            shown.len() <= 512 && shown.chars().all(|character| !character.is_control()),
+            "{shown}"
+        );
         assert!(!shown.contains('\u{202e}'));
         assert!(Glyphs::ASCII.show("übel …").is_ascii());
     }

@@ -69,10 +69,18 @@ async fn ask(client: &HttpClient, timeout: Duration) -> Reading {
             answer.status,
             quoted(&answer.body)
         );
-        let foreign = || format!("{} answered what is no live view: {}", client.authority(), quoted(&answer.body));
+        let foreign = || {
+            format!(
+                "{} answered what is no live view: {}",
+                client.authority(),
+                quoted(&answer.body)
+            )
+        };
         serde_json::from_slice(&answer.body).with_context(foreign)
     };
-    read().map(Box::new).map_err(|error| crate::program::causes(&error).to_string())
+    read()
+        .map(Box::new)
+        .map_err(|error| crate::program::causes(&error).to_string())
 }
 
 #[cfg(test)]
@@ -118,9 +126,16 @@ mod tests {
         let why = refusal(http("<html>\x1b[2J"), false).await;
         assert!(why.contains("no live view: `<html> [2J`"), "{why}");
         assert!(refusal(http("{}"), false).await.contains("missing field"));
-        assert!(refusal(b"SSH-2.0-OpenSSH\r\n".to_vec(), true).await.contains("broke off"));
-        let nested = "[".repeat(100_000);
-        assert!(refusal(http(&nested), false).await.contains("recursion"), "no stack is blown");
+        assert!(
+            refusal(b"SSH-2.0-OpenSSH\r\n".to_vec(), true)
+                .await
+                .contains("broke off")
+        );
+        let nested = format!("{{\"x\":{}", "[".repeat(100_000));
+        assert!(
+            refusal(http(&nested), false).await.contains("recursion"),
+            "no stack is blown"
+        );
     }
 
     #[tokio::test]
@@ -144,6 +159,9 @@ mod tests {
         drop(listener);
         let name = "gone".to_owned();
         let why = ask_once(&NodeAddress { name, url }).await.expect_err("nobody listens");
-        assert!(why.contains("cannot connect to 127.0.0.1:") && why.contains("refused"), "{why}");
+        assert!(
+            why.contains("cannot connect to 127.0.0.1:") && why.contains("refused"),
+            "{why}"
+        );
     }
 }

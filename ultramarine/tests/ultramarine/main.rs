@@ -23,5 +23,6 @@ mod refusals;
 mod relaunch;
 mod retention;
 mod rollup;
+mod see;
 mod store;
 mod surroundings;

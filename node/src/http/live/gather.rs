@@ -45,7 +45,7 @@ pub fn gather(state: &HttpState) -> Live {
         peers: state.peers.peers().into_iter().map(peer).collect(),
         client: client(&snapshot, &state.registry),
         disk: disk(&snapshot, state.source.account().as_ref(), &history, &now),
-        sync: sync(&snapshot, &rates),
+        sync: sync(&snapshot),
         conditions: conditions(state),
         rates,
         signing: snapshot.signing,
@@ -260,11 +260,12 @@ fn disk(snapshot: &Snapshot, account: Option<&StoreAccount>, history: &History, 
     }
 }
 
-fn sync(snapshot: &Snapshot, rates: &LiveRates) -> LiveSync {
-    let behind = snapshot.lag();
+#[allow(clippy::cast_precision_loss)] // Seconds for people.
+fn sync(snapshot: &Snapshot) -> LiveSync {
+    let seconds_left = snapshot.catch_up.as_ref().and_then(|status| status.seconds_left);
     LiveSync {
-        behind,
-        seconds_left: (behind > 0 && rates.heights > 0.0).then(|| (behind as f64 / rates.heights).ceil()),
+        behind: snapshot.lag(),
+        seconds_left: seconds_left.map(|seconds| seconds as f64),
     }
 }
 

@@ -106,7 +106,10 @@ mod tests {
         assert_eq!(before(17), Some(5));
         assert_eq!(before(26), Some(15));
         assert!((rate(5, 29, at(12)) - 2.0).abs() < 1e-9);
-        assert!(rate(7, 3, at(1)).abs() < 1e-9, "a counter that was begun anew has no rate");
+        assert!(
+            rate(7, 3, at(1)).abs() < 1e-9,
+            "a counter that was begun anew has no rate"
+        );
     }
 
     #[test]

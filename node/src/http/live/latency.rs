@@ -102,10 +102,7 @@ mod tests {
         assert_eq!((shown.count, shown.counts.iter().sum::<u64>()), (5, 5));
         let filled: Vec<usize> = (0..shown.counts.len()).filter(|at| shown.counts[*at] > 0).collect();
         let upper: Vec<Option<&f64>> = filled.iter().map(|at| bounds.get(*at)).collect();
-        assert_eq!(
-            upper,
-            [Some(&0.1), Some(&0.126), Some(&50.1), Some(&10_000.0), None]
-        );
+        assert_eq!(upper, [Some(&0.1), Some(&0.126), Some(&50.1), Some(&10_000.0), None]);
         assert!((shown.p50_ms - 44.0).abs() < 0.1, "{shown:?}");
     }
 }

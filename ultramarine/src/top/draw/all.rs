@@ -24,11 +24,17 @@ const FIGURES: [Figure; 13] = [
     }),
     ("height", |live| (live.height.to_string(), BOLD)),
     ("round", |live| (live.round.to_string(), marked(live.round > 0))),
-    ("behind", |live| (live.sync.behind.to_string(), marked(live.sync.behind > 2))),
+    ("behind", |live| {
+        (live.sync.behind.to_string(), marked(live.sync.behind > 2))
+    }),
     ("heights/s", |live| (format!("{:.2}", live.rates.heights), PLAIN)),
     ("blobs/s", |live| (format!("{:.1}", live.rates.blobs), PLAIN)),
-    ("net in", |live| (format!("{}/s", text::bytes(live.rates.received_bytes)), PLAIN)),
-    ("net out", |live| (format!("{}/s", text::bytes(live.rates.sent_bytes)), PLAIN)),
+    ("net in", |live| {
+        (format!("{}/s", text::bytes(live.rates.received_bytes)), PLAIN)
+    }),
+    ("net out", |live| {
+        (format!("{}/s", text::bytes(live.rates.sent_bytes)), PLAIN)
+    }),
     ("commit", |live| {
         let commit = usual(&live.heights, Stage::Commit);
         let words = commit.map(|commit| format!("{} ms", text::ms(commit.took_ms)));
@@ -39,9 +45,14 @@ const FIGURES: [Figure; 13] = [
         let words = busiest.map(|tile| format!("{} {}", text::short(&tile.tile), text::percent(tile.busy)));
         (words.unwrap_or_default(), PLAIN)
     }),
-    ("peers", |live| (live.peers.len().to_string(), marked(live.peers.is_empty()))),
+    ("peers", |live| {
+        (live.peers.len().to_string(), marked(live.peers.is_empty()))
+    }),
     ("client", |live| match &live.client.gate {
-        Some(gate) if gate.on => (format!("ready, {} behind", live.client.lag), marked(live.client.lag > 2)),
+        Some(gate) if gate.on => (
+            format!("ready, {} behind", live.client.lag),
+            marked(live.client.lag > 2),
+        ),
         Some(_) => ("NOT READY".to_owned(), ALARM),
         None => ("?".to_owned(), WARNING),
     }),
@@ -56,8 +67,15 @@ fn marked(is_odd: bool) -> Style {
 }
 
 pub fn draw(pen: &mut Pen<'_>, area: Rect, app: &TopApp) {
-    let reached = app.nodes.iter().filter(|node| node.live.is_some() && node.trouble.is_none());
-    let words = format!(" ultramarine top: {} nodes, {} answer", app.nodes.len(), reached.count());
+    let reached = app
+        .nodes
+        .iter()
+        .filter(|node| node.live.is_some() && node.trouble.is_none());
+    let words = format!(
+        " ultramarine top: {} nodes, {} answer",
+        app.nodes.len(),
+        reached.count()
+    );
     pen.fill(row(area, 0), 0, area.width, ' ', TITLE);
     pen.text(row(area, 0), &words, TITLE);
     let room = usize::from(area.width.saturating_sub(NAME) / NODE_MIN).max(1);
@@ -95,28 +113,48 @@ fn column(pen: &mut Pen<'_>, area: Rect, node: &WatchedNode) {
     }
 }
 
-/// Everything that is wrong anywhere, node by node.
+/// Everything that is wrong anywhere. What several nodes say is said once.
 fn wrong(pen: &mut Pen<'_>, area: Rect, app: &TopApp) {
-    let mut used = 0;
+    let mut said: Vec<(String, String, Vec<String>)> = Vec::new();
+    let mut say = |severity: &str, what: String, node: &WatchedNode| {
+        let name = node.name().to_owned();
+        match said
+            .iter_mut()
+            .find(|(known, words, _)| known == severity && *words == what)
+        {
+            Some((_, _, names)) => names.push(name),
+            None => said.push((severity.to_owned(), what, vec![name])),
+        }
+    };
     for node in &app.nodes {
-        let name = pen.glyphs.show(node.name());
         if let Some(why) = &node.trouble {
-            let line = format!("!! {name}: unreachable: {}", pen.glyphs.show(why));
-            used += pen.wrapped(rows(area, used, 2), &line, ALARM);
+            say("critical", format!("unreachable: {why}"), node);
             continue;
         }
         let Some(live) = &node.live else { continue };
         for condition in &live.conditions {
-            let (sign, style) = match condition.severity.as_str() {
-                "critical" => ("!!", ALARM),
-                _ => ("!", WARNING),
-            };
             let lasts = lasts(live, condition.since_unix_s);
-            let line = format!("{sign} {name}: {} ({lasts})", pen.glyphs.show(&condition.what));
-            used += pen.wrapped(rows(area, used, 2), line.trim_end_matches(" ()"), style);
+            let what = format!("{} ({lasts})", condition.what);
+            say(&condition.severity, what.trim_end_matches(" ()").to_owned(), node);
         }
     }
-    if used == 0 && app.nodes.iter().all(|node| node.live.is_some()) {
+    said.sort_by_key(|(severity, _, _)| severity != "critical");
+    let mut used = 0;
+    for (severity, what, names) in &said {
+        let (sign, style) = if severity == "critical" {
+            ("!!", ALARM)
+        } else {
+            ("!", WARNING)
+        };
+        let whose = if names.len() == app.nodes.len() && names.len() > 1 {
+            "all".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let line = format!("{sign} {}: {}", pen.glyphs.show(&whose), pen.glyphs.show(what));
+        used += pen.wrapped(rows(area, used, 3), &line, style);
+    }
+    if said.is_empty() && app.nodes.iter().all(|node| node.live.is_some()) {
         pen.text(row(area, 0), "nothing is wrong", GOOD);
     }
 }

@@ -137,15 +137,23 @@ pub fn live() -> Live {
             waiting: None,
             executed: 4_211,
             lag: 0,
-            calls: vec![call("engine_newPayloadV4", 4_211, 12.0), call("engine_forkchoiceUpdatedV3", 4_300, 4.2)],
+            calls: vec![
+                call("engine_newPayloadV4", 4_211, 12.0),
+                call("engine_forkchoiceUpdatedV3", 4_300, 4.2),
+            ],
         },
         disk: LiveDisk {
-            kinds: [("values", 3_310_000_000), ("free", 134_217_728), ("index", 21_000_000), ("log", 8_400_000)]
-                .map(|(kind, bytes)| LiveBytes {
-                    kind: kind.to_owned(),
-                    bytes,
-                })
-                .to_vec(),
+            kinds: [
+                ("values", 3_310_000_000),
+                ("free", 134_217_728),
+                ("index", 21_000_000),
+                ("log", 8_400_000),
+            ]
+            .map(|(kind, bytes)| LiveBytes {
+                kind: kind.to_owned(),
+                bytes,
+            })
+            .to_vec(),
             available: Some(412_000_000_000),
             growth: Some(786_000.0),
             days_left: Some(6.07),
@@ -192,7 +200,12 @@ pub fn troubled() -> Live {
             "1204 heights behind: at 4211, peers at 5415",
             "wait while the node catches up; if the number does not fall, look at the network and the execution client",
         ),
-        condition("disk-filling", "warning", "the disk will be full in 145 hours", "free room, or add some"),
+        condition(
+            "disk-filling",
+            "warning",
+            "the disk will be full in 145 hours",
+            "free room, or add some",
+        ),
     ];
     live
 }

@@ -7,6 +7,8 @@ use super::super::app::WatchedNode;
 use super::super::text;
 use super::{ALARM, BOLD, DIM, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, lasts, rows, state_of};
 
+/// Lines that the words of one condition may take.
+const CONDITION_ROWS_MAX: u16 = 3;
 /// Calls of the execution client that fit the line.
 const CALLS_MAX: usize = 3;
 
@@ -32,37 +34,51 @@ pub fn title(pen: &mut Pen<'_>, line: Rect, node: &WatchedNode) {
         (Some(_), Some(_)) => "validator, NOT SIGNING",
         (Some(_), None) => "validator",
     };
-    pen.right(line, &format!("{signing} "), TITLE);
+    let (state, style) = state_of(live);
+    let state = format!(" {state} ");
+    let width = u16::try_from(state.chars().count()).unwrap_or(u16::MAX);
+    let before = super::columns(line, 0, line.width.saturating_sub(width));
+    pen.right(before, &format!("{signing} "), TITLE);
+    pen.right(line, &state, style.patch(TITLE));
 }
 
 pub fn rates(pen: &mut Pen<'_>, line: Rect, live: &Live) {
     let rates = &live.rates;
-    let (state, style) = state_of(live);
     let height = format!(" height {}", live.height);
     let round = format!(" r{}", live.round);
     let behind = if live.sync.behind > 0 {
-        let left = live.sync.seconds_left.map(|left| format!(", {} left", text::span(left)));
+        let left = live
+            .sync
+            .seconds_left
+            .map(|left| format!(", {} left", text::span(left)));
         format!("  {} behind{}", live.sync.behind, left.unwrap_or_default())
     } else {
         String::new()
     };
-    let rest = format!(
-        "  {:.2} heights/s  {:.1} blobs/s  {}/s  in {}/s out {}/s",
+    let decided = format!(
+        "  {:.2}/s  {:.1} blobs/s  {}/s",
         rates.heights,
         rates.blobs,
-        text::bytes(rates.bytes),
+        text::bytes(rates.bytes)
+    );
+    let net = format!(
+        "  in {}/s  out {}/s",
         text::bytes(rates.received_bytes),
         text::bytes(rates.sent_bytes)
     );
     let round_style = if live.round > 0 { WARNING } else { PLAIN };
+    let used = [&height, &round, &behind, &decided].map(|text| text.chars().count());
+    let room = usize::from(line.width).saturating_sub(used.iter().sum());
+    // Half a figure would be a wrong one.
+    let net = if net.chars().count() > room { "" } else { &net };
     let parts = [
         (height.as_str(), BOLD),
         (&round, round_style),
         (&behind, WARNING),
-        (&rest, PLAIN),
+        (&decided, PLAIN),
+        (net, PLAIN),
     ];
     pen.parts(line, &parts);
-    pen.right(line, &format!(" {state} "), style);
 }
 
 /// What is wrong and what to do, as far as there is room. Returns the lines it took.
@@ -80,7 +96,11 @@ pub fn conditions(pen: &mut Pen<'_>, area: Rect, live: &Live) -> u16 {
         }
         // The last line says how many there is no room for.
         if left == 1 && more > 0 {
-            pen.text(rows(area, used, 1), &format!(" and {} more: see /health", more + 1), WARNING);
+            pen.text(
+                rows(area, used, 1),
+                &format!(" and {} more: see /health", more + 1),
+                WARNING,
+            );
             return area.height;
         }
         used += one(pen, rows(area, used, left - u16::from(more > 0)), live, condition);
@@ -90,11 +110,19 @@ pub fn conditions(pen: &mut Pen<'_>, area: Rect, live: &Live) -> u16 {
 
 /// One condition; its last line says what to do, if there is a line for that.
 fn one(pen: &mut Pen<'_>, area: Rect, live: &Live, condition: &LiveCondition) -> u16 {
-    let style = if condition.severity == "critical" { ALARM } else { WARNING };
+    let style = if condition.severity == "critical" {
+        ALARM
+    } else {
+        WARNING
+    };
     let sign = if condition.severity == "critical" { "!!" } else { "!" };
-    let what = format!("{sign} {} ({})", pen.glyphs.show(&condition.what), lasts(live, condition.since_unix_s));
+    let what = format!(
+        "{sign} {} ({})",
+        pen.glyphs.show(&condition.what),
+        lasts(live, condition.since_unix_s)
+    );
     let what = what.trim_end_matches(" ()");
-    let mut used = pen.wrapped(rows(area, 0, 2), what, style);
+    let mut used = pen.wrapped(rows(area, 0, CONDITION_ROWS_MAX), what, style);
     if !condition.action.is_empty() && used < area.height {
         let action = format!("{} {}", pen.glyphs.arrow, pen.glyphs.show(&condition.action));
         let below = super::columns(rows(area, used, 2), 3, area.width);
@@ -112,7 +140,10 @@ pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
         Some(gate) => (format!("NOT READY: {}", pen.glyphs.show(&gate.why)), ALARM),
         None => ("not asked yet".to_owned(), WARNING),
     };
-    let waiting = client.waiting.as_ref().map(|waiting| format!("  {}", pen.glyphs.show(waiting)));
+    let waiting = client
+        .waiting
+        .as_ref()
+        .map(|waiting| format!("  {}", pen.glyphs.show(waiting)));
     let mut calls: Vec<&LiveDistribution> = client.calls.iter().collect();
     calls.sort_by_key(|call| std::cmp::Reverse(call.count));
     let call = |call: &&LiveDistribution| {
@@ -124,7 +155,10 @@ pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
     let lag = format!(", {} behind", client.lag);
     let lag_style = if client.lag > 2 { WARNING } else { PLAIN };
     let waiting = waiting.unwrap_or_default();
-    pen.parts(line, &[(&gate, style), (&lag, lag_style), (&waiting, ALARM), (&calls, PLAIN)]);
+    pen.parts(
+        line,
+        &[(&gate, style), (&lag, lag_style), (&waiting, ALARM), (&calls, PLAIN)],
+    );
 }
 
 pub fn disk(pen: &mut Pen<'_>, line: Rect, live: &Live) {
@@ -136,8 +170,10 @@ pub fn disk(pen: &mut Pen<'_>, line: Rect, live: &Live) {
     let kind = |kind: &&ultramarine_node::http::live::LiveBytes| {
         format!("{} {}  ", pen.glyphs.show(&kind.kind), text::bytes(kind.bytes as f64))
     };
-    let kinds: String = kinds.iter().take(4).map(kind).collect();
-    let available = disk.available.map(|bytes| format!("available {}  ", text::bytes(bytes as f64)));
+    let kinds: Vec<String> = kinds.iter().map(kind).collect();
+    let available = disk
+        .available
+        .map(|bytes| format!("available {}  ", text::bytes(bytes as f64)));
     let growth = disk.growth.map(|growth| format!("growth {}/s  ", text::bytes(growth)));
     let (left, style) = match disk.days_left {
         Some(days) if days < 7.0 => (format!("full in {}", text::span(days * 86_400.0)), WARNING),
@@ -145,5 +181,23 @@ pub fn disk(pen: &mut Pen<'_>, line: Rect, live: &Live) {
         None => (String::new(), DIM),
     };
     let (available, growth) = (available.unwrap_or_default(), growth.unwrap_or_default());
-    pen.parts(line, &[(&available, PLAIN), (&left, style), (if left.is_empty() { "" } else { "  " }, PLAIN), (&growth, PLAIN), (&kinds, DIM)]);
+    let gap = if left.is_empty() { "" } else { "  " };
+    let parts = [
+        (available.as_str(), PLAIN),
+        (&left, style),
+        (gap, PLAIN),
+        (&growth, PLAIN),
+    ];
+    pen.parts(line, &parts);
+    // The largest kinds, as many as there is room for.
+    let mut used: usize = parts.iter().map(|(text, _)| text.chars().count()).sum();
+    for kind in kinds {
+        let width = kind.trim_end().chars().count();
+        if used + width > usize::from(line.width) {
+            break;
+        }
+        let at = u16::try_from(used).unwrap_or(u16::MAX);
+        pen.text(super::columns(line, at, line.width), &kind, DIM);
+        used += kind.chars().count();
+    }
 }

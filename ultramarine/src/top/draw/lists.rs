@@ -26,7 +26,9 @@ pub fn rows_of(live: &Live) -> u16 {
 fn entries<'a, T>(all: &'a [T], area: Rect, scroll: usize) -> impl Iterator<Item = (Rect, &'a T)> {
     let room = usize::from(area.height.saturating_sub(1));
     let scroll = scroll.min(all.len().saturating_sub(room));
-    (1..area.height).map(move |at| row(area, at)).zip(all.iter().skip(scroll))
+    (1..area.height)
+        .map(move |at| row(area, at))
+        .zip(all.iter().skip(scroll))
 }
 
 pub fn tiles(pen: &mut Pen<'_>, area: Rect, live: &Live, scroll: usize) {
@@ -60,7 +62,11 @@ fn one_tile(pen: &mut Pen<'_>, line: Rect, tile: &LiveTile) {
     }
     let fullest = tile.links.iter().max_by(|one, other| fill(one).total_cmp(&fill(other)));
     if let Some(link) = fullest {
-        let refused = if link.refused > 0 { format!(" full {}x", link.refused) } else { String::new() };
+        let refused = if link.refused > 0 {
+            format!(" full {}x", link.refused)
+        } else {
+            String::new()
+        };
         let words = format!("{}/{}{refused}", link.items, link.capacity);
         pen.text(queue, &words, style(fill(link) >= 0.5, PLAIN));
     }

@@ -43,22 +43,42 @@ fn span(block: &LiveBlock, stage: Stage) -> Option<&LiveSpan> {
 }
 
 pub fn waterfall(pen: &mut Pen<'_>, area: Rect, live: &Live) {
-    let block = &live.current;
-    let now_ms = block.began_ms_ago.unwrap_or_default();
+    let current_ms = live.current.began_ms_ago.unwrap_or_default();
+    // Between two blocks the newest one is worth seeing.
+    let newest = live.heights.last().filter(|_| live.current.spans.is_empty());
+    let block = newest.unwrap_or(&live.current);
+    let now_ms = if newest.is_some() { 0.0 } else { current_ms };
     let usual: Vec<Option<Usual>> = Stage::ALL.iter().map(|stage| usual(&live.heights, *stage)).collect();
     let usual_end = usual.iter().flatten().map(|usual| usual.end_ms).fold(0.0, f64::max);
-    let begin = usual.iter().flatten().map(|usual| usual.begin_ms).fold(0.0, f64::min).max(-60_000.0);
+    let begin = usual
+        .iter()
+        .flatten()
+        .map(|usual| usual.begin_ms)
+        .fold(0.0, f64::min)
+        .max(-60_000.0);
     // A height that takes long squeezes the picture, and so is seen to take long.
-    let end = [usual_end * 1.1, now_ms.min(600_000.0), 1.0].into_iter().fold(0.0, f64::max);
+    let end = [usual_end * 1.1, now_ms.min(600_000.0), 1.0]
+        .into_iter()
+        .fold(0.0, f64::max);
     let bar = columns(area, NAME + 1, area.width.saturating_sub(NAME + 1 + 3 * FIGURE));
-    head(pen, area, block, now_ms, end);
+    head(pen, area, live, newest, end);
     for (at, (stage, usual)) in (1..).zip(Stage::ALL.into_iter().zip(usual)) {
         let line = row(area, at);
         pen.text(columns(line, 0, NAME), stage.name(), PLAIN);
-        let bar = Rect { y: line.y, height: line.height, ..bar };
+        let bar = Rect {
+            y: line.y,
+            height: line.height,
+            ..bar
+        };
         let place = |ms: f64| place(ms, begin, end, bar.width);
         if let Some(usual) = usual {
-            pen.fill(bar, place(usual.begin_ms), place(usual.end_ms).max(place(usual.begin_ms) + 1), pen.glyphs.light, DIM);
+            pen.fill(
+                bar,
+                place(usual.begin_ms),
+                place(usual.end_ms).max(place(usual.begin_ms) + 1),
+                pen.glyphs.light,
+                DIM,
+            );
         }
         let current = span(block, stage);
         if let Some(span) = current {
@@ -72,16 +92,54 @@ pub fn waterfall(pen: &mut Pen<'_>, area: Rect, live: &Live) {
             format!("{}{under_way}", text::ms(span.took_ms(now_ms)))
         });
         figure(pen, figures, 0, current.as_deref().unwrap_or(""), BOLD);
-        figure(pen, figures, 1, &usual.map(|usual| text::ms(usual.took_ms)).unwrap_or_default(), PLAIN);
-        figure(pen, figures, 2, &usual.map(|usual| text::ms(usual.worst_ms)).unwrap_or_default(), DIM);
+        figure(
+            pen,
+            figures,
+            1,
+            &usual.map(|usual| text::ms(usual.took_ms)).unwrap_or_default(),
+            PLAIN,
+        );
+        figure(
+            pen,
+            figures,
+            2,
+            &usual.map(|usual| text::ms(usual.worst_ms)).unwrap_or_default(),
+            DIM,
+        );
     }
 }
 
-fn head(pen: &mut Pen<'_>, area: Rect, block: &LiveBlock, now_ms: f64, end: f64) {
-    let by = if block.proposer.is_empty() { String::new() } else { format!(" by {}", short(&block.proposer)) };
-    let since = format!("{} r{}{by} {}", block.height, block.round, text::span(now_ms / 1e3));
-    let axis = if area.width > 60 { format!("  axis {} ms", text::ms(end)) } else { String::new() };
-    pen.parts(row(area, 0), &[("round ", HEAD), (&since, BOLD), (&axis, DIM)]);
+fn head(pen: &mut Pen<'_>, area: Rect, live: &Live, newest: Option<&LiveBlock>, end: f64) {
+    let block = &live.current;
+    let since = block.began_ms_ago.map(|ms| match ms {
+        ms if ms < 10_000.0 => format!(" {} ms", text::ms(ms)),
+        ms => format!(" {}", text::span(ms / 1e3)),
+    });
+    let since = format!("{} r{}{}", block.height, block.round, since.unwrap_or_default());
+    let by = if block.proposer.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", short(&block.proposer).chars().take(4).collect::<String>())
+    };
+    let bars = newest
+        .map(|newest| format!(" bars: {}", newest.height))
+        .unwrap_or_default();
+    let axis = if area.width > 60 {
+        format!("  axis {} ms", text::ms(end))
+    } else {
+        String::new()
+    };
+    let style = if block.round > 0 { WARNING } else { BOLD };
+    pen.parts(
+        row(area, 0),
+        &[
+            ("round ", HEAD),
+            (&since, style),
+            (&by, DIM),
+            (&bars, DIM),
+            (&axis, DIM),
+        ],
+    );
     let figures = columns(row(area, 0), area.width.saturating_sub(3 * FIGURE), 3 * FIGURE);
     // On a narrow page the height needs the first figure's room, which is seen to be what is now.
     for (at, name) in (1..).zip(["usual", "worst"]) {
@@ -103,7 +161,12 @@ fn place(ms: f64, begin: f64, end: f64, width: u16) -> u16 {
 /// The newest heights, newest first.
 pub fn heights(pen: &mut Pen<'_>, area: Rect, live: &Live) {
     let line = row(area, 0);
-    table(pen, line, ["height", "r", "blobs", "bytes", "commit", "by"].map(str::to_owned), [HEAD, HEAD, HEAD, HEAD, HEAD, HEAD]);
+    table(
+        pen,
+        line,
+        ["height", "r", "blobs", "bytes", "commit", "by"].map(str::to_owned),
+        [HEAD, HEAD, HEAD, HEAD, HEAD, HEAD],
+    );
     for (at, block) in (1..area.height).zip(live.heights.iter().rev()) {
         let commit = span(block, Stage::Commit).map(|span| text::ms(span.took_ms(span.begin_ms)));
         let proposer: String = short(&block.proposer).chars().take(4).collect();
@@ -129,7 +192,11 @@ fn table(pen: &mut Pen<'_>, line: Rect, cells: [String; 6], styles: [ratatui_cor
         at += width;
     }
     if line.width >= at + 5 {
-        pen.text(columns(line, at + 1, 4), cells.last().map_or("", String::as_str), styles[5]);
+        pen.text(
+            columns(line, at + 1, 4),
+            cells.last().map_or("", String::as_str),
+            styles[5],
+        );
     }
 }
 

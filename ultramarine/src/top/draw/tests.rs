@@ -43,7 +43,9 @@ fn screen(app: &TopApp, width: u16, height: u16) -> String {
 }
 
 fn holds(name: &str, screen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/top/golden").join(format!("{name}.txt"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/top/golden")
+        .join(format!("{name}.txt"));
     if std::env::var_os("ULTRAMARINE_CAPTURE").is_some() {
         std::fs::write(&path, screen).expect("the folder is writable");
     }
@@ -57,7 +59,10 @@ fn holds(name: &str, screen: &str) {
 
 #[test]
 fn a_node_that_does_well() {
-    holds("well_80x24", &screen(&app(vec![Ok(Box::new(live()))], Glyphs::UNICODE), 80, 24));
+    holds(
+        "well_80x24",
+        &screen(&app(vec![Ok(Box::new(live()))], Glyphs::UNICODE), 80, 24),
+    );
 }
 
 #[test]
@@ -76,7 +81,12 @@ fn a_terminal_without_unicode_reads_the_same() {
 
 #[test]
 fn four_nodes_stand_side_by_side() {
-    let readings = vec![named(live(), 0), named(troubled(), 1), Err("cannot connect to 127.0.0.1:8582: Connection refused (os error 111)".to_owned()), named(live(), 3)];
+    let readings = vec![
+        named(live(), 0),
+        named(troubled(), 1),
+        Err("cannot connect to 127.0.0.1:8582: Connection refused (os error 111)".to_owned()),
+        named(live(), 3),
+    ];
     let mut app = app(readings, Glyphs::UNICODE);
     holds("four_80x24", &screen(&app, 80, 24));
     app.press(Key::Next);
@@ -109,7 +119,10 @@ fn what_was_known_of_a_node_that_is_gone_stays_beside_the_reason() {
     app.heard(0, Err("refused".to_owned()));
     app.heard(0, Err("refused".to_owned()));
     let shown = screen(&app, 80, 24);
-    assert!(shown.contains("unreachable (2 times): refused") && shown.contains("height 4211"), "{shown}");
+    assert!(
+        shown.contains("unreachable (2 times): refused") && shown.contains("height 4211"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -148,7 +161,10 @@ fn no_size_and_no_answer_breaks_the_screen() {
         condition.what.clone_from(&text);
         condition.since_unix_s = Some(u64::MAX);
     }
-    for readings in [vec![Ok(Box::new(hostile.clone()))], vec![Ok(Box::new(hostile.clone())), Ok(Box::new(hostile))]] {
+    for readings in [
+        vec![Ok(Box::new(hostile.clone()))],
+        vec![Ok(Box::new(hostile.clone())), Ok(Box::new(hostile))],
+    ] {
         for glyphs in [Glyphs::UNICODE, Glyphs::ASCII] {
             let mut app = app(readings.clone(), glyphs);
             app.scroll = 300;
