@@ -132,10 +132,7 @@ mod tests {
                 .contains("broke off")
         );
         let nested = format!("{{\"x\":{}", "[".repeat(100_000));
-        assert!(
-            refusal(http(&nested), false).await.contains("recursion"),
-            "no stack is blown"
-        );
+        assert!(refusal(http(&nested), false).await.contains("EOF"), "no stack is blown");
     }
 
     #[tokio::test]

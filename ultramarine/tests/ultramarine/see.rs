@@ -162,7 +162,7 @@ fn top_shows_a_network_live_and_says_which_node_is_gone() {
 
     let mut top = Top::start(&format!("--node {}", devnet.nodes[0].http), &[]);
     let first = top.until("round, tiles and peers", PATIENCE, |screen| {
-        ["commit", "core", "kzg-0", "client  ready", "available", " val "]
+        ["commit", "core", "engine", "client  ready", "available", " val "]
             .iter()
             .all(|word| screen.contains(word))
     });
