@@ -15,6 +15,7 @@ use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
 
 use crate::call::{self, CallError};
+use crate::client_time;
 use crate::foreign::bounded;
 use crate::payload::Payload;
 use crate::transport::Transport;
@@ -291,6 +292,7 @@ impl Client {
         let body = Bytes::from(serde_json::to_vec(&request).expect("our own types serialise"));
         let started = self.clock.now();
         let outcome = self.within_the_time(method, &body).await;
+        client_time::add(self.clock.now().since(started));
         match &outcome {
             Ok(_) => {
                 self.calls[method as usize].inc();

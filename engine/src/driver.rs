@@ -11,10 +11,11 @@ use tokio::task::JoinSet;
 use ultramarine_runtime::{Histogram, Receiver, RingOps, Sender, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
 use ultramarine_types::verify::{Verdict, VerifyRequest};
-use ultramarine_types::{Hash, Init, Lists, Stage};
+use ultramarine_types::{Hash, Init, Lists, Nanos, Stage};
 
 use crate::build::{self, Order};
 use crate::client::Client;
+use crate::client_time;
 use crate::foreign::bounded;
 use crate::http::UrlError;
 use crate::inspect::inspect;
@@ -89,7 +90,8 @@ pub async fn run(
                 let turn = turn_of(&call, &mut turns);
                 let (engine, replies) = (Rc::clone(&engine), replies.clone());
                 tasks.spawn_local(async move {
-                    let reply = engine.carry_out(call, turn).await;
+                    let (reply, open) = client_time::of(engine.carry_out(call, turn)).await;
+                    engine.shares.record(&reply, open);
                     replies.send_async(reply).await
                 });
             }
@@ -117,6 +119,32 @@ struct Engine {
     clock: ultramarine_runtime::Clock,
     build_stage: Histogram,
     execute_stage: Histogram,
+    shares: ClientShares,
+}
+
+/// How long calls to the client were open in each stage that waits for it.
+struct ClientShares {
+    build: Histogram,
+    execute: Histogram,
+    import: Histogram,
+}
+
+impl ClientShares {
+    /// What a reply took of its stage. A block that comes late is executed as it is imported, and measured in neither.
+    fn record(&self, reply: &EngineReply, open: Nanos) {
+        match reply {
+            EngineReply::Built { result: Ok(_), .. } => self.build.record(open),
+            EngineReply::Executed {
+                outcome: Executed::Answered(status),
+                ..
+            } if !matches!(status, PayloadStatus::Unavailable { .. }) => self.execute.record(open),
+            EngineReply::Forkchoice {
+                status: PayloadStatus::Valid { .. },
+                ..
+            } => self.import.record(open),
+            _ => {}
+        }
+    }
 }
 
 impl Engine {
@@ -131,7 +159,17 @@ impl Engine {
             ctx.registry
                 .histogram("ultramarine_stage_seconds", help, &[("stage", stage.name())])
         };
+        let share = |stage: Stage| {
+            let help = "Of the time a block spent in a stage, how long a call to the execution client was open.";
+            ctx.registry
+                .histogram("ultramarine_stage_client_seconds", help, &[("stage", stage.name())])
+        };
         Ok(Self {
+            shares: ClientShares {
+                build: share(Stage::Build),
+                execute: share(Stage::Execute),
+                import: share(Stage::Import),
+            },
             client,
             own_bundles: OwnBundles::new(jobs),
             ready: Cell::new(false),

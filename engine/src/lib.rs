@@ -30,6 +30,7 @@
 pub mod build;
 pub mod call;
 pub mod client;
+pub mod client_time;
 pub mod driver;
 pub mod foreign;
 pub mod header;

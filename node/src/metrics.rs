@@ -20,6 +20,16 @@ pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'st
     );
 }
 
+/// Shows how many lines the log's file has lost, where there is one.
+pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
+    registry.probe_counter(
+        "ultramarine_log_file_lines_lost_total",
+        "Log lines that are not in the log file: it could not be written, or its disk did not keep up.",
+        &[],
+        move || Some(lost()),
+    );
+}
+
 /// Series fed by the core tile.
 #[derive(Debug)]
 pub struct CoreMetrics {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ultramarine_runtime::{outlet, print};
 use ultramarine_types::limits;
 
-use crate::figures::Figures;
+use crate::figures::{Figures, Setting};
 use crate::folder::{self, FolderUse, ReportFolder};
 use crate::machine::MachineFacts;
 use crate::outcome::Outcome;
@@ -89,7 +89,11 @@ pub fn run(options: &PerfOptions) -> Result<()> {
             runs => format!(", run {number} of {runs}"),
         };
         let run = run_once(options, &binary, folder, &title)?;
-        all.push(Figures::of(options.blobs_per_block, &run.outcome, &run.seen));
+        let figures = Figures::of(options.blobs_per_block, &run.outcome, &run.seen);
+        all.push(Figures {
+            setting: run.setting,
+            ..figures
+        });
         if !run.outcome.agreement {
             disagreed.push(folder.path().join(folder::REPORT).display().to_string());
         }
@@ -108,7 +112,8 @@ fn planned(out: &Path, runs: u32) -> Vec<(PathBuf, FolderUse)> {
     if runs == 1 {
         return vec![(out.to_owned(), FolderUse::Whole)];
     }
-    let of_runs = (1..=runs).map(|number| (out.join(format!("run{number}")), FolderUse::Run));
+    let runs = runs as usize;
+    let of_runs = (1..=runs).map(|number| (folder::of_run(out, number, runs), FolderUse::Run));
     std::iter::once((out.to_owned(), FolderUse::Figures))
         .chain(of_runs)
         .collect()
@@ -126,18 +131,21 @@ fn run_once(options: &PerfOptions, binary: &Path, out: &mut ReportFolder, title:
     for (stage, histogram) in all.iter() {
         out.write(&folder::hgrm_name(stage), &hgrm::render(histogram))?;
     }
+    out.write(folder::HISTOGRAMS, &all.to_json()?)?;
     let run = Run {
         title: format!(
             "{} validators, {} blobs a block{title}",
             options.validators, options.blobs_per_block
         ),
-        command,
-        machine: MachineFacts::read(),
-        version: version_of(binary),
+        setting: Setting {
+            command,
+            machine: MachineFacts::read(),
+            version: version_of(binary),
+            io: options.io.clone(),
+            finished_unix: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+        },
         load: outcome.load.line(),
-        io: options.io.clone(),
         seconds,
-        finished_unix: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
         outcome,
         seen,
     };

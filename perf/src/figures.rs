@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use ultramarine_types::Stage;
 use ultramarine_types::limits::BLOB_BYTES;
 
+use crate::machine::MachineFacts;
 use crate::outcome::{Outcome, Published};
 use crate::sample::Sample;
-use crate::stages::quantile_ns;
 use crate::watch::Seenings;
 
 /// Every figure of one run. What is "a blob" is a blob decided by a node between the first and the last look at it.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
+    /// Not told by what wrote figures before it was kept.
+    #[serde(default)]
+    pub setting: Setting,
     pub blobs_per_block_max: u32,
     pub heights: u64,
     pub blobs: u64,
@@ -26,7 +30,10 @@ pub struct Figures {
     /// While deciding.
     pub blobs_per_second: f64,
     /// Every stage that was recorded.
-    pub stages_ms: BTreeMap<&'static str, Quantiles>,
+    pub stages_ms: BTreeMap<String, Quantiles>,
+    /// How long calls to the client were open in each stage that waits for it.
+    #[serde(default)]
+    pub client_ms: BTreeMap<String, Quantiles>,
     /// CPU time of a node's tiles, in microseconds a blob.
     pub tiles_us_per_blob: BTreeMap<String, Option<f64>>,
     /// CPU time of a node's other threads: reads for HTTP and whatever a tile hands on.
@@ -47,8 +54,22 @@ pub struct Figures {
     pub received_bytes_per_blob_byte: Option<f64>,
 }
 
+/// With what a run was made, and where.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Setting {
+    /// The node's.
+    pub version: String,
+    pub command: String,
+    /// Which I/O was asked for.
+    pub io: String,
+    pub machine: MachineFacts,
+    /// When it ended, in seconds since 1970.
+    pub finished_unix: u64,
+}
+
 /// A stage, in milliseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Median.
     pub p50: f64,
@@ -61,16 +82,6 @@ impl Figures {
     #[allow(clippy::cast_precision_loss)] // Counts of one run.
     pub fn of(blobs_per_block_max: u32, outcome: &Outcome, seen: &Seenings) -> Self {
         let stages = seen.stages();
-        let quantiles = |stage: Stage| {
-            let ms = |quantile| quantile_ns(&stages, stage, quantile).map(|ns| ns as f64 / 1e6);
-            Some((
-                stage.name(),
-                Quantiles {
-                    p50: ms(0.5)?,
-                    p99: ms(0.99)?,
-                },
-            ))
-        };
         let spent = Spent::of(seen);
         // Nothing was decided: then nothing is known of what a blob costs.
         let blobs = (spent.blobs > 0).then_some(spent.blobs as f64);
@@ -78,6 +89,7 @@ impl Figures {
         let us_per_blob = |ns: f64| Some(ns / 1e3 / blobs?);
         let tiles_ns: u64 = spent.tiles_ns.values().sum();
         Self {
+            setting: Setting::default(),
             blobs_per_block_max,
             heights: outcome.heights,
             blobs: outcome.blobs,
@@ -85,7 +97,8 @@ impl Figures {
             load: outcome.load.clone(),
             blobs_per_block: outcome.blobs as f64 / outcome.heights.max(1) as f64,
             blobs_per_second: seen.blobs_per_second().unwrap_or_default(),
-            stages_ms: Stage::ALL.into_iter().filter_map(quantiles).collect(),
+            stages_ms: quantiles(|stage| stages.get(stage)),
+            client_ms: quantiles(|stage| stages.client(stage)),
             tiles_us_per_blob: spent
                 .tiles_ns
                 .iter()
@@ -110,6 +123,21 @@ impl Figures {
             received_bytes_per_blob_byte: per_byte(spent.received_bytes),
         }
     }
+}
+
+/// Of each stage that has a distribution.
+#[allow(clippy::cast_precision_loss)] // Three digits are shown.
+fn quantiles<'a>(of: impl Fn(Stage) -> Option<&'a Histogram<u64>>) -> BTreeMap<String, Quantiles> {
+    let found = Stage::ALL.into_iter().filter_map(|stage| {
+        let histogram = of(stage)?;
+        let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        let quantiles = Quantiles {
+            p50: ms(0.5),
+            p99: ms(0.99),
+        };
+        Some((stage.name().to_owned(), quantiles))
+    });
+    found.collect()
 }
 
 /// What all nodes did and used between the first and the last look.
@@ -150,12 +178,21 @@ impl Spent {
 }
 
 /// A column: its name, and its number in a run.
-type Column = (String, Number);
+pub type Column = (String, Number);
 /// A number of a run, if it is known.
-type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
+pub type Number = Box<dyn Fn(&Figures) -> Option<f64>>;
 
 /// Tables in Markdown, with a row for each run and one of medians.
 pub fn tables(runs: &[Figures]) -> String {
+    groups(runs)
+        .iter()
+        .map(|(title, columns)| format!("{title}\n\n{}", table(runs, columns)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The figures that any of these runs may have, in groups with a title.
+pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 4] {
     let column = |name: &str, number: Number| (name.to_owned(), number);
     let mut rate: Vec<Column> = vec![
         column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
@@ -169,7 +206,24 @@ pub fn tables(runs: &[Figures]) -> String {
             &format!("{} p50", stage.name()),
             Box::new(move |run| Some(of(run)?.p50)),
         ));
-        rate.push(column("p99", Box::new(move |run| Some(of(run)?.p99))));
+        rate.push(column(
+            &format!("{} p99", stage.name()),
+            Box::new(move |run| Some(of(run)?.p99)),
+        ));
+    }
+    let mut client: Vec<Column> = Vec::new();
+    for stage in Stage::ALL {
+        let of = move |run: &Figures| run.client_ms.get(stage.name()).copied();
+        if runs.iter().any(|run| of(run).is_some()) {
+            client.push(column(
+                &format!("of {} p50", stage.name()),
+                Box::new(move |run| Some(of(run)?.p50)),
+            ));
+            client.push(column(
+                &format!("of {} p99", stage.name()),
+                Box::new(move |run| Some(of(run)?.p99)),
+            ));
+        }
     }
     let mut cpu: Vec<Column> = vec![column("node", Box::new(|run| run.node_us_per_blob))];
     let tiles: std::collections::BTreeSet<String> = runs
@@ -201,13 +255,18 @@ pub fn tables(runs: &[Figures]) -> String {
     ];
     [
         ("Rate, and stages in milliseconds:", rate),
+        (
+            "The client’s share of those stages that wait for it, in milliseconds:",
+            client,
+        ),
         ("CPU of a node in microseconds a blob, by tile:", cpu),
         ("Memory at its peak, and bytes for each byte of a blob:", space),
     ]
-    .iter()
-    .map(|(title, columns)| format!("{title}\n\n{}", table(runs, columns)))
-    .collect::<Vec<_>>()
-    .join("\n")
+}
+
+/// Of sorted numbers; the upper one of the two in the middle.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }
 
 fn table(runs: &[Figures], columns: &[Column]) -> String {
@@ -231,7 +290,7 @@ fn table(runs: &[Figures], columns: &[Column]) -> String {
         row(&mut text, first.blobs_per_block_max, "median", columns, |number| {
             let mut all: Vec<f64> = runs.iter().filter_map(number).collect();
             all.sort_by(f64::total_cmp);
-            all.get(all.len() / 2).copied()
+            median(&all)
         });
     }
     text
@@ -257,7 +316,7 @@ fn row(
 }
 
 /// Three digits that matter.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let decimals = match number {
         100.0.. => 0,
         10.0.. => 1,
@@ -319,6 +378,7 @@ mod tests {
         Seenings {
             nodes: (0..nodes).map(node).collect(),
             timeline: vec![moment(0.0, 10), moment(10.0, 110)],
+            ..Seenings::default()
         }
     }
 

@@ -29,6 +29,10 @@ const NET_MARK_TEXT: &str = "ultramarine-perf made this folder, and its next run
 /// What a devnet holds locked while it runs in a folder.
 const DEVNET_LOCK: &str = "devnet.lock";
 
+/// The distributions of one run's stages, as nodes tell theirs.
+pub const HISTOGRAMS: &str = "histograms.json";
+/// The page about two runs.
+pub const COMPARISON: &str = "comparison.html";
 /// The figures of all runs.
 pub const FIGURES: &str = "figures.json";
 /// The page about one run.
@@ -47,6 +51,8 @@ pub enum FolderUse {
     Run,
     /// The only run, and its figures.
     Whole,
+    /// Two runs, side by side.
+    Comparison,
 }
 
 /// A folder that this process alone writes to.
@@ -56,6 +62,14 @@ pub struct ReportFolder {
     ours: BTreeSet<String>,
     /// Its lock is held for as long as this lives.
     list: File,
+}
+
+/// The folder of one run of so many, the first being 1.
+pub fn of_run(path: &Path, number: usize, runs: usize) -> PathBuf {
+    match runs {
+        1 => path.to_owned(),
+        _ => path.join(format!("run{number}")),
+    }
 }
 
 /// Percentiles of one stage.
@@ -70,11 +84,14 @@ impl FolderUse {
 
     fn names(self) -> Vec<String> {
         let mut names = Vec::new();
-        if self != Self::Run {
+        if matches!(self, Self::Figures | Self::Whole) {
             names.push(FIGURES.to_owned());
         }
+        if self == Self::Comparison {
+            names.push(COMPARISON.to_owned());
+        }
         if self.has_run() {
-            names.extend([REPORT, PRINTED, SAID].map(str::to_owned));
+            names.extend([REPORT, HISTOGRAMS, PRINTED, SAID].map(str::to_owned));
             names.extend(Stage::ALL.into_iter().map(hgrm_name));
         }
         names

@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use serde::{Deserialize, Serialize};
+
 /// The machine of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MachineFacts {
     /// CPU model as the kernel names it.
     pub cpu: String,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   ultramarine devnet ──devnet.json──▶ watch ──▶ stages, resources, timeline
-//!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, <stage>.hgrm
+//!          └── final JSON ──▶ outcome ─────────▶ report.html, figures.json, histograms.json, <stage>.hgrm
+//!   two folders of these ──▶ compare ─────────▶ comparison.html
 //! ```
 //!
 //! - A *run* is one network from start to its last height.
@@ -16,9 +17,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ultramarine_runtime::print;
 
+mod compare;
 mod devnet;
 mod figures;
 mod folder;
+mod heat;
 mod hgrm;
 mod http;
 mod machine;
@@ -43,11 +46,14 @@ struct Arguments {
 enum Scenario {
     /// A local network of validators under blob load
     Devnet(devnet::PerfOptions),
+    /// Two runs side by side: a table, and a page with both
+    Compare(compare::CompareOptions),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().scenario {
         Scenario::Devnet(options) => devnet::run(&options),
+        Scenario::Compare(options) => compare::run(&options),
     };
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,

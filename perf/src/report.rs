@@ -4,13 +4,15 @@ use std::fmt::Write;
 
 use ultramarine_types::Stage;
 
-use crate::machine::MachineFacts;
+use crate::figures::Setting;
 use crate::outcome::Outcome;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seenings;
 
+pub mod comparison;
 mod distribution;
 mod figures;
+mod heat;
 mod scale;
 mod tables;
 #[cfg(test)]
@@ -25,16 +27,10 @@ use figures::{bytes, count, duration, escape, moment};
 pub struct Run {
     /// One line that names the run.
     pub title: String,
-    pub command: String,
-    pub machine: MachineFacts,
-    pub version: String,
+    pub setting: Setting,
     pub load: String,
-    /// Which I/O was asked for.
-    pub io: String,
     /// How long it took from start to end.
     pub seconds: f64,
-    /// When it ended, in seconds since 1970.
-    pub finished_unix: u64,
     /// What the devnet said.
     pub outcome: Outcome,
     /// What was seen meanwhile.
@@ -43,23 +39,14 @@ pub struct Run {
 
 pub fn render(run: &Run) -> String {
     let stages = run.seen.stages();
-    let mut page = String::with_capacity(96 * 1024);
-    let _ = write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>Ultramarine: {title}</title>\n<style>\n{style}</style></head>\n<body><main>\n",
-        title = escape(&run.title),
-        style = include_str!("report/style.css"),
-    );
+    let mut page = begin_page(&run.title);
     write_header(&mut page, run);
     write_tiles(&mut page, run, &stages);
     section(
         &mut page,
         "Where a block’s time goes",
         "Each bar is a stage’s median, placed where the stages it waits for end; the pale part reaches to its 99th \
-         percentile. \
+         percentile. The band at its foot is the client’s share: how long calls to the execution client were open. \
          Execution runs beside the stream and its checks, so it starts with them.",
         &waterfall::render(&stages),
     );
@@ -67,7 +54,8 @@ pub fn render(run: &Run) -> String {
         &mut page,
         "Percentiles",
         "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
-         this file as <code>.hgrm</code>.",
+         this file as <code>.hgrm</code>. The client’s share is how long calls to it were open. Stages \
+         between build and import that show none wait for no client; commit is all of them together.",
         &tables::percentiles(&stages),
     );
     section(
@@ -76,6 +64,15 @@ pub fn render(run: &Run) -> String {
         "Time on a logarithmic axis, one bar per equal ratio. The lines mark the 50th, 90th and 99th percentile.",
         &distributions(&stages),
     );
+    if let Some(pictures) = heat(&run.seen) {
+        section(
+            &mut page,
+            "Latency over time",
+            "Time to the right, latency upwards on a logarithmic axis, all nodes together. The more blocks, the \
+             darker.",
+            &pictures,
+        );
+    }
     if let Some(picture) = timeline::render(&run.seen.timeline) {
         section(
             &mut page,
@@ -97,8 +94,26 @@ pub fn render(run: &Run) -> String {
         "Ratios travel between machines; absolute times do not.",
         &tables::parameters(run),
     );
-    page.push_str("</main></body></html>\n");
+    end_page(page)
+}
+
+/// A page up to its content.
+fn begin_page(title: &str) -> String {
+    let mut page = String::with_capacity(96 * 1024);
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>Ultramarine: {title}</title>\n<style>\n{style}</style></head>\n<body><main>\n",
+        title = escape(title),
+        style = include_str!("report/style.css"),
+    );
     page
+}
+
+fn end_page(page: String) -> String {
+    page + "</main></body></html>\n"
 }
 
 fn write_header(page: &mut String, run: &Run) {
@@ -112,8 +127,8 @@ fn write_header(page: &mut String, run: &Run) {
         "<header><p class=\"mark\">Ultramarine · block latency</p><h1>{}</h1><p class=\"when\">{} · \
          {}</p>{agreement}</header>",
         escape(&run.title),
-        moment(run.finished_unix),
-        escape(&run.machine.cpu),
+        moment(run.setting.finished_unix),
+        escape(&run.setting.machine.cpu),
     );
 }
 
@@ -154,22 +169,32 @@ fn write_tiles(page: &mut String, run: &Run, stages: &Stages) {
 }
 
 fn distributions(stages: &Stages) -> String {
-    let mut cards = String::from("<div class=\"cards\">");
-    for (stage, histogram) in stages.iter() {
+    let pictures = stages
+        .iter()
+        .map(|(stage, histogram)| (stage, distribution::render(stage, histogram)));
+    cards(pictures).unwrap_or_else(|| "<p class=\"empty\">No node reported a stage.</p>".to_owned())
+}
+
+fn heat(seen: &Seenings) -> Option<String> {
+    cards(
+        Stage::ALL
+            .into_iter()
+            .filter_map(|stage| Some((stage, heat::render(stage, &seen.heat)?))),
+    )
+}
+
+/// A picture for each stage, two in a row; `None` if there is none.
+fn cards(pictures: impl Iterator<Item = (Stage, String)>) -> Option<String> {
+    let mut cards = String::new();
+    for (stage, picture) in pictures {
         let _ = write!(
             cards,
-            "<figure class=\"card\"><figcaption><b>{}</b><span>{}</span></figcaption>{}</figure>",
+            "<figure class=\"card\"><figcaption><b>{}</b><span>{}</span></figcaption>{picture}</figure>",
             title_of(stage),
             meaning_of(stage),
-            distribution::render(stage, histogram)
         );
     }
-    cards.push_str("</div>");
-    if stages.iter().next().is_none() {
-        "<p class=\"empty\">No node reported a stage.</p>".to_owned()
-    } else {
-        cards
-    }
+    (!cards.is_empty()).then(|| format!("<div class=\"cards\">{cards}</div>"))
 }
 
 fn section(page: &mut String, title: &str, about: &str, body: &str) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
+use crate::heat::Heat;
 use crate::http;
 use crate::outcome::Nodes;
 use crate::resources::Resources;
@@ -42,6 +43,8 @@ pub struct Seenings {
     pub nodes: Vec<Seen>,
     /// The first node over time.
     pub timeline: Vec<Moment>,
+    /// All nodes over time, stage by stage.
+    pub heat: Heat,
 }
 
 impl Seenings {
@@ -119,12 +122,13 @@ impl DevnetWatch {
                 }
             }
         }
+        let at_seconds = ready.elapsed().as_secs_f64();
+        self.seen.heat.look(at_seconds, &self.seen.stages());
         let status = nodes
             .nodes
             .first()
             .and_then(|node| http::get(&node.http, "/status").ok());
         if let Some(status) = status.and_then(|text| serde_json::from_str::<Status>(&text).ok()) {
-            let at_seconds = ready.elapsed().as_secs_f64();
             self.seen.timeline.push(Moment {
                 at_seconds,
                 height: status.height,
@@ -196,6 +200,8 @@ mod tests {
         let seen = watch.finish();
         assert_eq!(seen.nodes.len(), 2);
         assert_eq!(seen.timeline.len(), 2);
+        let votes = |part: &crate::heat::While| part.stages.len();
+        assert_eq!(seen.heat.whiles.iter().map(votes).collect::<Vec<_>>(), [1, 0]);
         assert_eq!(seen.nodes[0].ring_operations, [("store".to_owned(), 42)]);
         let (first, last) = seen.nodes[0].samples.as_ref().expect("it told twice");
         assert_eq!((first.blobs, last.blobs, last.client), (30, 30, None));
@@ -215,8 +221,8 @@ mod tests {
             blobs,
         };
         let seen = Seenings {
-            nodes: Vec::new(),
             timeline: vec![moment(0.0, 0), moment(1.0, 10), moment(2.0, 15), moment(11.0, 60)],
+            ..Seenings::default()
         };
         assert_eq!(seen.blobs_per_second(), Some(5.0));
         assert_eq!(Seenings::default().blobs_per_second(), None);

@@ -18,13 +18,16 @@ use crate::http::query::{Query, quoted};
 
 /// The histogram whose `stage` label names a stage of a block.
 pub const STAGE_HISTOGRAM: &str = "ultramarine_stage_seconds";
+/// The client's share of those stages that wait for it, with the same label.
+pub const CLIENT_SHARE_HISTOGRAM: &str = "ultramarine_stage_client_seconds";
 /// Nanoseconds of the unit in which an interval log tells each interval's longest duration: milliseconds.
 const NS_PER_MS: f64 = 1e6;
 
 type Stages = BTreeMap<String, Histogram<u64>>;
 
 /// `GET /histograms`: `{"<stage>": "<base64 of an HdrHistogram V2 serialization, nanoseconds>"}`. With `format=hlog`
-/// an HdrHistogram interval log, version 1.3: a line for each stage, its name as tag, in the compressed form.
+/// an HdrHistogram interval log, version 1.3: a line for each stage, its name as tag, in the compressed form. Of a
+/// stage that waits for the client, `<stage>_client` is how long calls to it were open.
 pub async fn histograms(State(state): State<HttpState>, query: Query) -> Result<Response, ApiError> {
     query.only(&["format"])?;
     let stages = stages(&state)?;
@@ -41,15 +44,17 @@ pub async fn histograms(State(state): State<HttpState>, query: Query) -> Result<
     }
 }
 
-/// Every stage's distribution since the node's start, in nanoseconds.
+/// The distribution of every stage, and of the client's shares, since the node's start, in nanoseconds.
 fn stages(state: &HttpState) -> Result<Stages, ApiError> {
     let mut stages = Stages::new();
     for (name, labels, histogram) in state.registry.histograms() {
         let stage = labels
             .into_iter()
             .find_map(|(label, value)| (label == "stage").then_some(value));
-        let Some(stage) = stage.filter(|_| name == STAGE_HISTOGRAM) else {
-            continue;
+        let stage = match (name.as_str(), stage) {
+            (STAGE_HISTOGRAM, Some(stage)) => stage,
+            (CLIENT_SHARE_HISTOGRAM, Some(stage)) => stage + "_client",
+            _ => continue,
         };
         match stages.get_mut(&stage) {
             None => {

@@ -33,25 +33,7 @@ pub fn render(stage: Stage, histogram: &Histogram<u64>) -> String {
         duration(histogram.value_at_quantile(0.5)),
         duration(histogram.value_at_quantile(0.99)),
     );
-    let mut labels_end = f64::NEG_INFINITY;
-    for tick in axis.ticks() {
-        let x = axis.at(tick);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{BASE}\"/>"
-        );
-        // A tick whose label would touch its neighbour's keeps its line only.
-        if x - labels_end >= TICK_LABEL_WIDTH {
-            labels_end = x;
-            let label = tick_label(tick);
-            let _ = write!(
-                svg,
-                "<text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{}\">{label}</text>",
-                BASE + 16.0,
-                anchor(x)
-            );
-        }
-    }
+    write_ticks(&mut svg, &axis);
     let step = (RIGHT - LEFT) / BARS as f64;
     for (at, recorded) in bars.iter().enumerate().filter(|(_, recorded)| **recorded > 0) {
         // A single record must be seen beside thousands.
@@ -83,6 +65,82 @@ pub fn render(stage: Stage, histogram: &Histogram<u64>) -> String {
     write_marks(&mut svg, histogram, &axis);
     svg.push_str("</svg>");
     svg
+}
+
+/// The picture of two distributions of a stage: the first as bars, the second as a line over them. Each has the same
+/// area.
+#[allow(clippy::cast_precision_loss)] // Pixels.
+pub fn render_two(stage: Stage, a: &Histogram<u64>, b: &Histogram<u64>) -> String {
+    let (least, most) = (a.min().min(b.min()).max(1), a.max().max(b.max()));
+    let axis = Logarithmic::around(least as f64, most as f64, LEFT, RIGHT);
+    let shares = [a, b].map(|histogram| bars(histogram, &axis).map(|records| records as f64 / histogram.len() as f64));
+    let highest = shares.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let medians = [a, b].map(|histogram| histogram.value_at_quantile(0.5));
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Distribution of {}: A median {}, B median \
+         {}\">",
+        stage.name(),
+        duration(medians[0]),
+        duration(medians[1]),
+    );
+    write_ticks(&mut svg, &axis);
+    let step = (RIGHT - LEFT) / BARS as f64;
+    let height = |share: f64| (BASE - TOP) * share / highest;
+    for (at, share) in shares[0].iter().enumerate().filter(|(_, share)| **share > 0.0) {
+        let _ = write!(
+            svg,
+            "<rect class=\"bar soft\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+            LEFT + step * at as f64 + 0.5,
+            BASE - height(*share),
+            step - 1.0,
+            height(*share),
+        );
+    }
+    let mut line = format!("M{LEFT:.1} {BASE}");
+    for (at, share) in shares[1].iter().enumerate() {
+        let (x, y) = (LEFT + step * at as f64, BASE - height(*share));
+        let _ = write!(line, " L{x:.1} {y:.1} L{:.1} {y:.1}", x + step);
+    }
+    let _ = write!(
+        svg,
+        "<path class=\"other\" d=\"{line} L{RIGHT:.1} {BASE}\"/><line class=\"base\" x1=\"{LEFT}\" x2=\"{RIGHT}\" \
+         y1=\"{BASE}\" y2=\"{BASE}\"/>"
+    );
+    for (name, class, median, x, anchor) in [
+        ("A", "side-a", medians[0], LEFT, "start"),
+        ("B", "side-b", medians[1], RIGHT, "end"),
+    ] {
+        let _ = write!(
+            svg,
+            "<text class=\"mark-label {class}\" x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{name} p50 {}</text>",
+            TOP - 15.0,
+            duration(median)
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+fn write_ticks(svg: &mut String, axis: &Logarithmic) {
+    let mut labels_end = f64::NEG_INFINITY;
+    for tick in axis.ticks() {
+        let x = axis.at(tick);
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{BASE}\"/>"
+        );
+        // A tick whose label would touch its neighbour's keeps its line only.
+        if x - labels_end >= TICK_LABEL_WIDTH {
+            labels_end = x;
+            let label = tick_label(tick);
+            let _ = write!(
+                svg,
+                "<text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{}\">{label}</text>",
+                BASE + 16.0,
+                anchor(x)
+            );
+        }
+    }
 }
 
 fn bars(histogram: &Histogram<u64>, axis: &Logarithmic) -> [u64; BARS] {

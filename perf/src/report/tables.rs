@@ -6,6 +6,7 @@ use ultramarine_types::Stage;
 
 use super::figures::{bytes, count, duration, escape, three_digits};
 use super::{Run, meaning_of, title_of};
+use crate::figures::Setting;
 use crate::stages::{Stages, quantile_ns};
 use crate::watch::Seen;
 
@@ -22,6 +23,10 @@ pub fn percentiles(stages: &Stages) -> String {
         for quantile in [0.5, 0.9, 0.99, 0.999] {
             let _ = write!(rows, "<td>{}</td>", duration(histogram.value_at_quantile(quantile)));
         }
+        for quantile in [0.5, 0.99] {
+            let share = stages.client(stage).map(|share| share.value_at_quantile(quantile));
+            let _ = write!(rows, "<td>{}</td>", share.map_or_else(|| "–".to_owned(), duration));
+        }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A positive number of nanoseconds.
         let mean = histogram.mean().round() as u64;
         let _ = write!(
@@ -33,7 +38,18 @@ pub fn percentiles(stages: &Stages) -> String {
         );
     }
     table(
-        &["Stage", "p50", "p90", "p99", "p99.9", "Max", "Mean", "Records"],
+        &[
+            "Stage",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "Client’s p50",
+            "p99",
+            "Max",
+            "Mean",
+            "Records",
+        ],
         &rows,
     )
 }
@@ -103,16 +119,22 @@ pub fn nodes(run: &Run) -> String {
 
 /// What was run, and where.
 pub fn parameters(run: &Run) -> String {
-    let Run { machine, .. } = run;
+    let Setting {
+        machine,
+        version,
+        io,
+        command,
+        finished_unix: _,
+    } = &run.setting;
     let rows = [
         ("CPU", format!("{}, {} cores", machine.cpu, machine.cores)),
         ("Memory", bytes(machine.memory_bytes)),
         ("Kernel", machine.kernel.clone()),
-        ("Node", run.version.clone()),
-        ("I/O asked for", run.io.clone()),
+        ("Node", version.clone()),
+        ("I/O asked for", io.clone()),
         ("Load", run.load.clone()),
         ("Duration", format!("{}\u{202f}s", three_digits(run.seconds))),
-        ("Command", run.command.clone()),
+        ("Command", command.clone()),
     ];
     let mut list = String::from("<dl class=\"card wide\">");
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -128,7 +150,7 @@ pub fn parameters(run: &Run) -> String {
     list
 }
 
-fn table(heads: &[&str], rows: &str) -> String {
+pub fn table(heads: &[&str], rows: &str) -> String {
     let mut head = String::new();
     for name in heads {
         let _ = write!(head, "<th scope=\"col\">{name}</th>");

@@ -1,7 +1,9 @@
 use super::*;
+use crate::heat::Heat;
+use crate::machine::MachineFacts;
 use crate::outcome::NodeOutcome;
 use crate::resources::Resources;
-use crate::stages::tests::histogram;
+use crate::stages::tests::{histogram, stages_of};
 use crate::watch::{Moment, Seen};
 
 /// A log-normal-looking cloud of durations around a median, from a fixed little generator.
@@ -20,6 +22,20 @@ fn cloud(median_ns: f64, records: u64, seed: u64) -> hdrhistogram::Histogram<u64
     }))
 }
 
+/// Forty seconds of a run in which every stage takes longer in the middle.
+fn heat(medians: &[(Stage, f64)]) -> Heat {
+    let (mut heat, mut stages) = (Heat::default(), Stages::default());
+    for second in 0..40u64 {
+        let slower = if (15..22).contains(&second) { 4.0 } else { 1.0 };
+        for (stage, median) in medians {
+            let more = cloud(median * slower, 9, second * 17 + *stage as u64);
+            stages.merge(&stages_of(&[(*stage, more)], &[]));
+        }
+        heat.look(second as f64 + 1.0, &stages);
+    }
+    heat
+}
+
 pub(super) fn sample() -> Run {
     let medians = [
         (Stage::Build, 16.0e6, 10),
@@ -32,13 +48,13 @@ pub(super) fn sample() -> Run {
         (Stage::Commit, 46.0e6, 40),
     ];
     let node = |at: u64| {
-        let mut stages = Stages::default();
-        for (stage, median, records) in medians {
-            stages.add(stage, &cloud(median, records * 10, at * 31 + stage as u64));
-        }
+        let stages =
+            medians.map(|(stage, median, records)| (stage, cloud(median, records * 10, at * 31 + stage as u64)));
+        let shares = [(Stage::Build, 9.0e6), (Stage::Execute, 7.0e6), (Stage::Import, 4.0e6)]
+            .map(|(stage, median)| (stage, cloud(median, 300, at * 37 + stage as u64)));
         Seen {
             name: at.to_string(),
-            stages,
+            stages: stages_of(&stages, &shares),
             resources: Resources {
                 cpu_seconds: 9.75 + at as f64,
                 memory_bytes_max: 141_000_000,
@@ -57,18 +73,20 @@ pub(super) fn sample() -> Run {
         serde_json::Value::String("0x8f2e4c1ab77d0000000000000000000000000000000000000000000000000000".to_owned());
     Run {
         title: "4 validators, 6 blobs a block".to_owned(),
-        command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
-        machine: MachineFacts {
-            cpu: "Example CPU @ 2.50GHz".to_owned(),
-            cores: 2,
-            kernel: "6.18.0".to_owned(),
-            memory_bytes: 8_000_000_000,
+        setting: Setting {
+            command: "target/release/ultramarine devnet --validators 4 --until-height 40 --json".to_owned(),
+            machine: MachineFacts {
+                cpu: "Example CPU @ 2.50GHz".to_owned(),
+                cores: 2,
+                kernel: "6.18.0".to_owned(),
+                memory_bytes: 8_000_000_000,
+            },
+            version: "ultramarine 0.1.0".to_owned(),
+            io: "auto".to_owned(),
+            finished_unix: 1_795_000_000,
         },
-        version: "ultramarine 0.1.0".to_owned(),
         load: "2 files, 1.5 MB of pseudo-random content".to_owned(),
-        io: "auto".to_owned(),
         seconds: 52.4,
-        finished_unix: 1_795_000_000,
         outcome: Outcome {
             agreement: true,
             heights: 40,
@@ -94,6 +112,7 @@ pub(super) fn sample() -> Run {
                     blobs: at * 5 - (at % 3),
                 })
                 .collect(),
+            heat: heat(&medians.map(|(stage, median, _)| (stage, median))),
         },
     }
 }
@@ -117,6 +136,11 @@ fn every_stage_has_a_picture_a_row_and_a_bar() {
             "no bar of {}",
             stage.name()
         );
+        assert!(
+            page.contains(&format!("aria-label=\"{} over the run:", stage.name())),
+            "no heatmap of {}",
+            stage.name()
+        );
     }
     assert!(page.contains("all nodes agree") && page.contains("Blobs decided per second"));
 }
@@ -132,9 +156,12 @@ fn the_page_needs_nothing_from_elsewhere() {
 
 #[test]
 fn tags_are_closed_in_order() {
-    let page = render(&sample());
+    tags_close(&render(&sample()));
+}
+
+pub(super) fn tags_close(page: &str) {
     let mut open: Vec<&str> = Vec::new();
-    let mut rest = page.as_str();
+    let mut rest = page;
     while let Some(at) = rest.find('<') {
         let tag = &rest[at + 1..at + rest[at..].find('>').expect("a tag ends")];
         rest = &rest[at + tag.len() + 2..];
@@ -155,7 +182,7 @@ fn tags_are_closed_in_order() {
 fn what_was_run_cannot_break_the_page() {
     let mut run = sample();
     run.title = "<script>alert(1)</script>".to_owned();
-    run.command = "a & b \"<c>\"".to_owned();
+    run.setting.command = "a & b \"<c>\"".to_owned();
     run.outcome.nodes[0].id = serde_json::Value::String("<i>".to_owned());
     let page = render(&run);
     assert!(!page.contains("<script>") && !page.contains("<i>") && page.contains("a &amp; b &quot;&lt;c&gt;&quot;"));
@@ -163,17 +190,15 @@ fn what_was_run_cannot_break_the_page() {
 
 #[test]
 fn a_stage_starts_where_what_it_waits_for_ends() {
-    let mut stages = Stages::default();
     let ms = |ms: u64| histogram([ms * 1_000_000]);
-    for (stage, length) in [
-        (Stage::Build, 10),
-        (Stage::Stream, 20),
-        (Stage::Verify, 5),
-        (Stage::Execute, 100),
-        (Stage::Vote, 7),
-    ] {
-        stages.add(stage, &ms(length));
-    }
+    let lengths = [
+        (Stage::Build, ms(10)),
+        (Stage::Stream, ms(20)),
+        (Stage::Verify, ms(5)),
+        (Stage::Execute, ms(100)),
+        (Stage::Vote, ms(7)),
+    ];
+    let stages = stages_of(&lengths, &[(Stage::Execute, ms(60))]);
     let starts: std::collections::BTreeMap<_, _> = waterfall::spans(&stages)
         .into_iter()
         .map(|span| (span.stage, (span.start / 1e6).round() as u64))
@@ -191,6 +216,17 @@ fn a_stage_starts_where_what_it_waits_for_ends() {
         "the slower of the two is waited for, and persist took no time"
     );
     assert!(!starts.contains_key(&Stage::Import));
+    let shares = waterfall::spans(&stages);
+    let told: Vec<_> = shares
+        .iter()
+        .filter_map(|span| Some((span.stage, (span.client? / 1e6).round())))
+        .collect();
+    assert_eq!(told, [(Stage::Execute, 60.0)]);
+    let picture = waterfall::render(&stages);
+    assert!(
+        picture.contains("execute: the client’s share, median 60.0")
+            && picture.matches("class=\"client\"").count() == 1
+    );
 }
 
 #[test]
@@ -202,10 +238,8 @@ fn a_run_that_recorded_nothing_still_has_a_page() {
 #[test]
 fn a_single_record_is_drawn() {
     let mut run = sample();
-    let mut stages = Stages::default();
-    stages.add(Stage::Vote, &histogram([0]));
     run.seen.nodes = vec![Seen {
-        stages,
+        stages: stages_of(&[(Stage::Vote, histogram([0]))], &[]),
         ..Seen::default()
     }];
     assert!(!render(&run).contains("NaN"));

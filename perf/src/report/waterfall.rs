@@ -27,6 +27,8 @@ pub struct Span {
     pub median: f64,
     /// Its 99th percentile.
     pub tail: f64,
+    /// The median of how long calls to the execution client were open in it, if it waits for the client.
+    pub client: Option<f64>,
 }
 
 /// What a stage waits for before it can start.
@@ -68,6 +70,7 @@ pub fn spans(stages: &Stages) -> Vec<Span> {
             start,
             median,
             tail,
+            client: stages.client(stage).map(|share| share.value_at_quantile(0.5) as f64),
         });
     }
     spans
@@ -124,6 +127,7 @@ fn write_row(svg: &mut String, span: &Span, axis: &Linear, y: f64) {
         start,
         median,
         tail,
+        client,
     } = *span;
     let (x, end, tail_end) = (axis.at(start), axis.at(start + median), axis.at(start + tail));
     let (top, middle) = (y + (ROW - BAR) / 2.0, y + ROW / 2.0);
@@ -149,9 +153,25 @@ fn write_row(svg: &mut String, span: &Span, axis: &Linear, y: f64) {
     );
     let _ = write!(
         svg,
-        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"3\"/></g>",
+        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"3\"/>",
         (end - x).max(2.0)
     );
+    if let Some(client) = client {
+        // At its end: the client answers, and then the stage is over.
+        let width = axis.at(start + client.min(median)) - x;
+        let _ = write!(
+            svg,
+            "<rect class=\"client\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"><title>{}: the \
+             client’s share, median {}</title></rect>",
+            end - width,
+            top + BAR - 5.0,
+            width.max(1.0),
+            5.0,
+            stage.name(),
+            whole(client)
+        );
+    }
+    svg.push_str("</g>");
     if start + tail > axis.end * 1.000_001 {
         let _ = write!(
             svg,

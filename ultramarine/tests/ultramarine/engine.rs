@@ -10,13 +10,14 @@ use ultramarine_engine::http::HttpClient;
 use ultramarine_engine::payload::Payload;
 use ultramarine_engine::{Endpoint, Secret, header};
 use ultramarine_node::genesis::execution::dev_account;
-use ultramarine_runtime::{IoMode, RingOps};
+use ultramarine_runtime::{IoMode, Registry, RingOps};
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, PayloadStatus};
 use ultramarine_types::lists::chunk_hashes;
 use ultramarine_types::{Hash, Height, Lists};
 
 use crate::harness::cells::with_cells;
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use rig::{Driver, El, first_parent, genesis, init_of, options, parent_of, unix_seconds};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
@@ -51,10 +52,38 @@ fn five_blocks_with_blobs_are_built_by_one_client_and_executed_by_another() {
         text.contains("ultramarine_stage_seconds_count{stage=\"build\"} 5"),
         "{text}"
     );
+    for driver in [&builder, &follower] {
+        for (stage, whole, client) in stages_and_shares(&driver.registry) {
+            assert_eq!(whole.len(), client.len(), "{stage}");
+            let (whole, client) = (whole.mean(), client.mean());
+            assert!(0.0 < client && client <= whole, "{stage}: {client} of {whole} ns");
+        }
+    }
+    assert_eq!(
+        stages_and_shares(&builder.registry).len() + stages_and_shares(&follower.registry).len(),
+        2
+    );
     assert!(
         text.contains("method=\"engine_getPayloadV3\",outcome=\"answered\"} 5"),
         "{text}"
     );
+}
+
+/// The stages that a driver measured: all of each, and the client's share.
+fn stages_and_shares(registry: &Registry) -> Vec<(&'static str, Histogram<u64>, Histogram<u64>)> {
+    let of = |wanted: &str, stage: &str| {
+        let mut all = registry.histograms().into_iter();
+        let found = all.find(|(name, labels, _)| name == wanted && labels.iter().any(|(_, value)| value == stage));
+        found.map(|(_, _, histogram)| histogram).expect("it is registered")
+    };
+    ["build", "execute"]
+        .into_iter()
+        .map(|stage| {
+            let share = of("ultramarine_stage_client_seconds", stage);
+            (stage, of("ultramarine_stage_seconds", stage), share)
+        })
+        .filter(|(_, whole, _)| !whole.is_empty())
+        .collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::*;
-use crate::http::histograms::STAGE_HISTOGRAM;
+use crate::http::histograms::{CLIENT_SHARE_HISTOGRAM, STAGE_HISTOGRAM};
 
 #[tokio::test]
 async fn histograms_survive_the_wire_stage_by_stage() {
@@ -12,12 +12,16 @@ async fn histograms_survive_the_wire_stage_by_stage() {
         let histogram = state.registry.histogram(STAGE_HISTOGRAM, "help", &[("stage", stage)]);
         histogram.record(Nanos::from_millis(ms));
     }
+    let share = state
+        .registry
+        .histogram(CLIENT_SHARE_HISTOGRAM, "help", &[("stage", "build")]);
+    share.record(Nanos::from_millis(3));
     state
         .registry
         .histogram("ultramarine_other_seconds", "help", &[("stage", "build")])
         .record(Nanos::from_millis(1));
     let (_, json) = ask(&state, "/histograms").await;
-    assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
+    assert_eq!(json.as_object().map(serde_json::Map::len), Some(3));
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(json["vote"].as_str().expect("base64"))
         .expect("base64");
@@ -40,9 +44,9 @@ async fn histograms_survive_the_wire_stage_by_stage() {
         })
         .collect();
     let tags: Vec<_> = lines.iter().filter_map(|line| Some(line.tag()?.as_str())).collect();
-    assert_eq!(tags, ["build", "vote"]);
+    assert_eq!(tags, ["build", "build_client", "vote"]);
     let bytes = base64::engine::general_purpose::STANDARD
-        .decode(lines[1].encoded_histogram())
+        .decode(lines[2].encoded_histogram())
         .expect("base64");
     let compressed: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
         .deserialize(&mut bytes.as_slice())
