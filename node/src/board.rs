@@ -288,13 +288,13 @@ impl Board {
 
     /// Takes over what this node decided before it was last stopped.
     pub fn resume(&self, source: &dyn Source) {
-        let Some(decided) = source.decided(source.head()) else {
+        let Some(head) = source.entry(source.head()) else {
             return;
         };
         let mut snapshot = self.lock();
-        snapshot.height = decided.certificate.height;
+        snapshot.height = head.certificate.height;
         snapshot.best_tip = snapshot.best_tip.max(snapshot.height);
-        snapshot.head = decided.init.metadata.header.block_hash;
+        snapshot.head = head.block_hash;
         self.heights.send_replace(snapshot.height);
     }
 

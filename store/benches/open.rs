@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench -p ultramarine-store --bench open                       # 100,000 heights
 //! cargo bench -p ultramarine-store --bench open -- --heights 5000 --at-most-ms 500    # fails if it takes longer
+//! cargo bench -p ultramarine-store --bench open -- --heights 300 --blobs 24           # one chain, of so many blobs
 //! ```
 //! A generator writes the store's own files by the store's own writer: each height is begun, put, decided, and its
 //! blobs are freed when retention ends. It writes where a sync costs nothing (`/dev/shm`, if that is there). The files
@@ -36,6 +37,7 @@ const STILL: Duration = Duration::from_millis(500);
 const VALIDATORS: u8 = 4;
 
 /// A chain whose store is generated.
+#[derive(Clone)]
 struct Chain {
     name: &'static str,
     blobs: u32,
@@ -57,18 +59,25 @@ const CHAINS: [Chain; 2] = [
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut heights, mut at_most) = (HEIGHTS, None);
+    let (mut heights, mut at_most, mut chains) = (HEIGHTS, None, CHAINS.to_vec());
     while let Some(name) = arguments.next() {
         let value = arguments.next().and_then(|text| text.parse::<u64>().ok());
         match (name.as_str(), value) {
             ("--heights", Some(value)) => heights = value,
             ("--at-most-ms", Some(value)) => at_most = Some(Duration::from_millis(value)),
+            ("--blobs", Some(value)) => {
+                chains = vec![Chain {
+                    name: "kept for 8 heights",
+                    blobs: u32::try_from(value).unwrap_or(u32::MAX),
+                    retention: Some(8),
+                }];
+            }
             // A filter of another bench.
             _ => return ExitCode::SUCCESS,
         }
     }
     let mut slowest = Duration::ZERO;
-    for chain in &CHAINS {
+    for chain in &chains {
         slowest = slowest.max(measure(chain, heights));
     }
     match at_most {

@@ -178,14 +178,16 @@ fn check_heights(stock: &Stock, wrong: &mut Wrong, tell: &mut dyn FnMut(CheckPro
     for height in (1..=stock.head.0).map(Height) {
         progress.height = height;
         tell(progress);
-        let (decided, row) = match guarded(|| rows(&stock.index, height)) {
+        let rows = match guarded(|| rows(&stock.index, height)) {
             Ok(rows) => rows,
             Err(reason) => {
                 wrong.of_height(height, reason);
                 continue;
             }
         };
-        let id = row.location.segment;
+        let Location {
+            segment: id, offset, ..
+        } = rows.place.location;
         if opened.as_ref().is_none_or(|(segment, _)| *segment != id) {
             opened = Some((id, open_segment(stock, id)));
         }
@@ -195,16 +197,12 @@ fn check_heights(stock: &Stock, wrong: &mut Wrong, tell: &mut dyn FnMut(CheckPro
             }
             continue;
         };
-        let key = ValueKey {
-            height,
-            id: decided.certificate.value_id,
-        };
-        let read = read_record(file, &key, &row, Depth::Digests, |bytes| {
+        let read = read_record(file, &rows, Depth::Digests, |bytes| {
             progress.bytes += bytes;
             true
         });
         if let Err(rot) = read {
-            let reason = format!("its record in segment {id} at {}: {rot}", row.location.offset);
+            let reason = format!("its record in segment {id} at {offset}: {rot}");
             wrong.of_height(height, reason);
         }
     }

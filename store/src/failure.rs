@@ -71,8 +71,13 @@ impl Failure {
         match cause {
             Some(cause) if is_full(cause) => Self::full(reserve, &error.to_string()),
             cause => Self::Disk(format!(
-                "{error}; the node stops: {}, then start again",
-                cause.map_or(CHECK_THE_DISK, remedy)
+                "{error}; the node stops: {}, then start again{}",
+                cause.map_or(CHECK_THE_DISK, remedy),
+                if error.is_lost_page() {
+                    ": the start rebuilds the index from what is left of it"
+                } else {
+                    ""
+                }
             )),
         }
     }

@@ -5,30 +5,36 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `decided` | height | version, archive of certificate and `Init` (layers 1 and 2); for ever |
+//! | `decided` | height | version, archive of the certificate and what is asked without a record; for ever |
 //! | `locations` | height | where payload and blobs lie, and whether the blobs are there |
 //! | `segments` | segment | class, span of heights, counts: what a start knows of it without reading rows of heights |
 //! | `blocks` | execution block hash | height |
 //! | `evidence` | height, then a digest of the row | version, archive of two contradicting messages |
 //! | `false_values` | validator, then the height | version, archive of a value that its own blob refutes |
 //! | `marks` | name | format and chain, log epoch, recovery floor, how far retention and silence reached, |
-//! | | | tallies, end of the growing payloads segment |
+//! | | | tallies, end of the growing payloads segment, `Init` of the head |
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
-use ultramarine_types::storage::{Blobs, Decided, LogEpoch};
+use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
 
-use self::closing::CloseQuietly;
 #[cfg(test)]
 pub(crate) use self::evidence::{EVIDENCE_ROWS_MAX, FALSE_VALUES_PER_VALIDATOR_MAX};
+use self::head::Head;
 pub(crate) use self::leaves::{LEAF_BYTES_MAX, Rebuilt, Remains};
 pub use self::marks::Marks;
+pub(crate) use self::mend::Mended;
+use self::opened::{Losses, Opened, Sparing};
+pub use self::rows::DecidedRow;
+#[cfg(test)]
+pub(crate) use self::rows::encode_row_with_init;
 use self::rows::{decode_location, decode_row, encode_archived, encode_epoch, encode_floor, encode_row};
 pub use self::segments::Relocation;
 use self::tallies::RowTallies;
@@ -37,13 +43,16 @@ use crate::format::{Fields, PAGE_BYTES};
 use crate::ledger::SegmentRow;
 use crate::segment::{Location, Position, SegmentId};
 
-mod closing;
+mod change;
 mod evidence;
+mod head;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
 mod leaves;
 mod lost;
 mod marks;
+mod mend;
+pub(crate) mod opened;
 mod renew;
 mod rows;
 mod segments;
@@ -68,12 +77,31 @@ const MARK_SILENT: &str = "silent_through";
 const MARK_REBUILT: &str = "rebuilt_through";
 const MARK_ARCHIVED: &str = "archived_through";
 const MARK_TALLIES: &str = "tallies";
+const MARK_HEAD: &str = "head";
+
+/// The version of the index. Version 2 has the `Init` in each row of `decided`: it is read as it is, and marked anew.
+pub const INDEX_VERSION: u32 = 3;
+const INDEX_VERSION_READ: u32 = 2;
+const _: () = assert!(
+    INDEX_VERSION_READ == FORMAT_VERSION,
+    "what came before had the version of all formats"
+);
 
 /// Pages redb keeps in memory: the right edge of each table and what serving peers touches. Its default is 1 GiB.
 const CACHE_BYTES: usize = 8 << 20;
 /// Up to this size each start reads the whole file and checks every page (1 GB/s here). From it on none does: commits
 /// also write the allocator's state, which costs a second sync, and in return a start after a crash is a quick one.
 const QUICK_REPAIR_FROM_BYTES: u64 = 512 << 20;
+
+#[cfg(not(test))]
+const fn cache_bytes() -> usize {
+    CACHE_BYTES
+}
+
+#[cfg(test)]
+fn cache_bytes() -> usize {
+    opened::refusal::CACHE_BYTES.get().unwrap_or(CACHE_BYTES)
+}
 
 /// Why the index could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +122,7 @@ pub enum IndexError {
     #[error("index {path} has no content")]
     Blank { path: PathBuf },
     /// The file was written by another version.
-    #[error("index {path} has format {found}; this version reads {FORMAT_VERSION}")]
+    #[error("index {path} has format {found}; this version reads {INDEX_VERSION}")]
     Format { path: PathBuf, found: u32 },
     /// The file belongs to another chain.
     #[error("index {path} belongs to the chain with identity {found}")]
@@ -106,6 +134,16 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Whether a page of an open file is lost, of which others may be whole. A failed write is another matter: nothing
+    /// can be relied on after it.
+    pub(crate) fn is_lost_page(&self) -> bool {
+        match self {
+            Self::Page { .. } => true,
+            Self::Database { source, .. } => matches!(**source, redb::Error::Corrupted(_)),
+            Self::Row { .. } | Self::Blank { .. } | Self::Format { .. } | Self::Foreign { .. } => false,
+        }
+    }
+
     /// Whether the file has other bytes than were written to it.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
@@ -122,18 +160,47 @@ impl IndexError {
 
 /// Runs what reads the index: redb may panic over a damaged page, and what it then says is as good as an error.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("a page of the index is damaged".to_owned()))
+    let before = IS_GUARDED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(before);
+    outcome.unwrap_or_else(|_| Err("a page of the index is damaged".to_owned()))
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be taken for a damaged page, and told of as that.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
 }
 
 /// The index. Readers on any thread see the state as of the last finished transaction.
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    database: CloseQuietly,
+    chain: ChainIdentity,
+    /// Another one takes its place where a page cannot be read.
+    opened: RwLock<Arc<Opened>>,
+    /// One transaction at a time.
+    writing: Mutex<()>,
+    /// What is to be told of indexes that took another's place.
+    mended: Mutex<Vec<Mended>>,
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
-    /// Transactions begun: who reads the file beside them looks whether there was one.
-    writes_begun: Arc<AtomicU64>,
+    /// As of the last decision.
+    head: Mutex<Option<Head>>,
+    /// Beginnings and ends of transactions: who reads the file beside them looks whether there was one.
+    writes: Arc<AtomicU64>,
+}
+
+/// What the index says of a decided height.
+#[derive(Clone, Debug)]
+pub struct HeightRows {
+    pub decided: DecidedRow,
+    /// In memory, or of an older row. Otherwise the record has it.
+    pub init: Option<Arc<Init>>,
+    pub place: LocationRow,
 }
 
 /// A row of `locations`: where a decided height's record lies, and whether its blobs are there.
@@ -158,10 +225,10 @@ pub struct RestoredRow<'a> {
 /// Everything one decision changes.
 #[derive(Clone, Debug)]
 pub struct Commit<'a> {
-    /// Layers 1 and 2.
+    /// Proof of the decision.
     pub certificate: &'a CommitCertificate,
     /// Metadata and origin signatures.
-    pub init: &'a Init,
+    pub init: &'a Arc<Init>,
     /// Where it lies: synced.
     pub location_row: LocationRow,
     /// The epoch that follows, its file ready.
@@ -177,7 +244,7 @@ pub struct Commit<'a> {
 impl Index {
     /// Makes an index for this chain in a file that is not there yet; its content is durable, its name is not.
     pub fn begin(path: &Path, chain: ChainIdentity) -> Result<(), IndexError> {
-        let index = Self::from_database(path, Self::builder().create(path))?;
+        let index = Self::from_database(path, chain, Self::builder().create(path), Arc::default())?;
         let mut transaction = index.begin_write()?;
         index.set_durable(&mut transaction)?;
         {
@@ -186,9 +253,7 @@ impl Index {
             index.of(transaction.open_table(LOCATIONS))?;
             index.of(transaction.open_table(BLOCKS))?;
             let mut marks = index.of(transaction.open_table(MARKS))?;
-            let mut row = Fields::default();
-            row.u32(FORMAT_VERSION).bytes(&chain.0);
-            index.of(marks.insert(MARK_FORMAT, row.0.as_slice()))?;
+            index.of(marks.insert(MARK_FORMAT, format_mark(chain).as_slice()))?;
         }
         index.of(transaction.commit())
     }
@@ -197,37 +262,68 @@ impl Index {
     pub fn open(path: &Path, chain: ChainIdentity) -> Result<Self, IndexError> {
         let file_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         // Without the check redb believes every page of a file that was closed, and may panic over one that is damaged.
-        let database = Self::builder()
-            .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
-            .open(path);
-        let index = Self::from_database(path, database)?;
-        index.compare(chain)?;
-        index.load_tallies()?;
+        let losses = Arc::new(Losses::default());
+        let database = Sparing::open(path, &losses).and_then(|file| {
+            Self::builder()
+                .set_check_integrity_on_open(file_bytes < QUICK_REPAIR_FROM_BYTES)
+                .create_with_backend(file)
+        });
+        let index = Self::from_database(path, chain, database, Arc::clone(&losses))?;
+        let format = index.compare(chain)?;
+        index.load()?;
+        if format != INDEX_VERSION {
+            index.raise_version(chain)?;
+        }
+        losses.spare();
         Ok(index)
     }
 
-    fn from_database(path: &Path, database: Result<Database, redb::DatabaseError>) -> Result<Self, IndexError> {
+    /// A program that does not know lean rows refuses the directory from now on.
+    fn raise_version(&self, chain: ChainIdentity) -> Result<(), IndexError> {
+        self.change(|transaction| {
+            let mut marks = self.of(transaction.open_table(MARKS))?;
+            self.of(marks.insert(MARK_FORMAT, format_mark(chain).as_slice()))
+                .map(drop)
+        })
+    }
+
+    /// Takes into memory what is asked for all the time.
+    fn load(&self) -> Result<(), IndexError> {
+        self.load_head()?;
+        self.load_tallies()
+    }
+
+    fn from_database(
+        path: &Path,
+        chain: ChainIdentity,
+        database: Result<Database, redb::DatabaseError>,
+        losses: Arc<Losses>,
+    ) -> Result<Self, IndexError> {
         let database = database.map_err(|error| IndexError::Database {
             path: path.to_owned(),
             source: Box::new(error.into()),
         })?;
         Ok(Self {
             path: path.to_owned(),
-            database: database.into(),
+            chain,
+            opened: RwLock::new(Arc::new(Opened::new(database, losses))),
+            writing: Mutex::default(),
+            mended: Mutex::default(),
             tallies: Mutex::default(),
-            writes_begun: Arc::default(),
+            head: Mutex::default(),
+            writes: Arc::default(),
         })
     }
 
     fn builder() -> redb::Builder {
         let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
+        builder.set_cache_size(cache_bytes());
         builder
     }
 
-    /// Compares format and chain.
-    fn compare(&self, chain: ChainIdentity) -> Result<(), IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
+    /// Compares format and chain; the format.
+    fn compare(&self, chain: ChainIdentity) -> Result<u32, IndexError> {
+        let transaction = self.begin_read()?;
         if self.of(transaction.list_tables())?.next().is_none() {
             return Err(IndexError::Blank {
                 path: self.path.clone(),
@@ -240,9 +336,9 @@ impl Index {
         let row = self.of(marks.get(MARK_FORMAT))?;
         let row = row.ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
         let mut fields = Cursor::new(row.value());
-        // What follows the number is the chain only in this version.
+        // What follows the number is the chain only in these versions.
         let format = fields.u32().ok_or_else(|| self.damaged("marks", MARK_FORMAT))?;
-        if format != FORMAT_VERSION {
+        if !(INDEX_VERSION_READ..=INDEX_VERSION).contains(&format) {
             return Err(IndexError::Format {
                 path: self.path.clone(),
                 found: format,
@@ -256,60 +352,68 @@ impl Index {
                 found,
             });
         }
-        Ok(())
+        Ok(format)
     }
 
     /// The newest decided height.
     pub fn head(&self) -> Result<Option<Height>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(DECIDED))?;
-        let last = self.of(table.last())?;
-        Ok(last.map(|(height, _)| Height(height.value())))
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let table = self.of(transaction.open_table(DECIDED))?;
+            let last = self.of(table.last())?;
+            Ok(last.map(|(height, _)| Height(height.value())))
+        })
     }
 
-    /// Layers 1 and 2 of a height and where it lies.
-    pub fn decided(&self, height: Height) -> Result<Option<(Decided, Location)>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let decided = self.of(transaction.open_table(DECIDED))?;
-        let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let Some(row) = self.of(decided.get(height.0))? else {
-            return Ok(None);
-        };
-        let row = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
-        let location_row = self.of(locations.get(height.0))?;
-        let location_row = location_row
-            .and_then(|row| decode_location(height, row.value()))
-            .ok_or_else(|| self.damaged("locations", height))?;
-        let decided = Decided {
-            certificate: row.certificate,
-            init: Arc::new(row.init),
-            blobs: location_row.blobs,
-        };
-        Ok(Some((decided, location_row.location)))
+    /// What is known of a decided height without its record.
+    pub fn decided(&self, height: Height) -> Result<Option<HeightRows>, IndexError> {
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let decided = self.of(transaction.open_table(DECIDED))?;
+            let locations = self.of(transaction.open_table(LOCATIONS))?;
+            let Some(row) = self.of(decided.get(height.0))? else {
+                return Ok(None);
+            };
+            let found = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
+            let location_row = self.of(locations.get(height.0))?;
+            let place = location_row
+                .and_then(|row| decode_location(height, row.value()))
+                .ok_or_else(|| self.damaged("locations", height))?;
+            let init = found.init.map(Arc::new).or_else(|| self.head_init_of(&found.row.key()));
+            Ok(Some(HeightRows {
+                decided: found.row,
+                init,
+                place,
+            }))
+        })
     }
 
     /// The height of an execution block.
     pub fn height_of_block(&self, block_hash: &Hash) -> Result<Option<Height>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(BLOCKS))?;
-        let height = self.of(table.get(&block_hash.0))?;
-        Ok(height.map(|height| Height(height.value())))
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let table = self.of(transaction.open_table(BLOCKS))?;
+            let height = self.of(table.get(&block_hash.0))?;
+            Ok(height.map(|height| Height(height.value())))
+        })
     }
 
     /// Where every decided height's record lies, in order of height; the heights whose row is damaged.
     pub fn locations(&self, mut each: impl FnMut(Height, LocationRow)) -> Result<Vec<Height>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(LOCATIONS))?;
-        let mut damaged = Vec::new();
-        for row in self.of(table.iter())? {
-            let (height, row) = self.of(row)?;
-            let height = Height(height.value());
-            match decode_location(height, row.value()) {
-                Some(row) => each(height, row),
-                None => damaged.push(height),
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let table = self.of(transaction.open_table(LOCATIONS))?;
+            let mut damaged = Vec::new();
+            for row in self.of(table.iter())? {
+                let (height, row) = self.of(row)?;
+                let height = Height(height.value());
+                match decode_location(height, row.value()) {
+                    Some(row) => each(height, row),
+                    None => damaged.push(height),
+                }
             }
-        }
-        Ok(damaged)
+            Ok(damaged)
+        })
     }
 
     /// Makes a decision durable.
@@ -322,14 +426,12 @@ impl Index {
             commit.location_row.location.bytes.is_multiple_of(PAGE_BYTES),
             "a record is whole pages"
         );
-        let mut tallies = self.tallies();
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
+        let tallies = self.change(|transaction| {
+            let mut tallies = self.tallies();
             let height = commit.certificate.height.0;
             let mut decided = self.of(transaction.open_table(DECIDED))?;
-            let row = encode_row(commit.certificate, commit.init);
-            self.of(decided.insert(height, row.as_slice()))?;
+            let row = DecidedRow::new(commit.certificate.clone(), commit.init);
+            self.of(decided.insert(height, encode_row(&row).as_slice()))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             self.place(
                 &mut locations,
@@ -338,33 +440,37 @@ impl Index {
                 &commit.location_row,
             )?;
             drop(locations);
-            self.write_relocation(&transaction, &mut tallies, commit.relocation)?;
+            self.write_relocation(transaction, &mut tallies, commit.relocation)?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             self.of(blocks.insert(&commit.init.metadata.header.block_hash.0, height))?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(commit.epoch))?;
             self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(commit.floor))?;
             self.insert_mark(&mut marks, MARK_OLDEST, commit.oldest_blobs.0.to_le_bytes().to_vec())?;
+            self.insert_head_mark(&mut marks, commit.certificate, commit.init)?;
             self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
-        }
-        self.of(transaction.commit())?;
+            Ok(tallies)
+        })?;
         self.set_tallies(tallies);
+        let (certificate, init) = (commit.certificate.clone(), Arc::clone(commit.init));
+        self.set_head(Head::new(certificate, init, Some(commit.location_row)));
         Ok(())
     }
 
     /// Makes new locations of heights and the height that retention reached durable.
     pub fn relocate(&self, relocation: &Relocation, oldest_blobs: Height) -> Result<(), IndexError> {
-        let mut tallies = self.tallies();
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        self.write_relocation(&transaction, &mut tallies, relocation)?;
-        {
+        let tallies = self.change(|transaction| {
+            let mut tallies = self.tallies();
+            self.write_relocation(transaction, &mut tallies, relocation)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
             self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
-        }
-        self.of(transaction.commit())?;
+            Ok(tallies)
+        })?;
         self.set_tallies(tallies);
+        for (height, row) in &relocation.rows {
+            self.move_head(*height, *row);
+        }
         Ok(())
     }
 
@@ -376,11 +482,9 @@ impl Index {
         oldest_blobs: Height,
         segments: &[(SegmentId, Option<SegmentRow>)],
     ) -> Result<(), IndexError> {
-        let mut tallies = self.tallies();
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        self.write_segments(&transaction, segments)?;
-        {
+        let tallies = self.change(|transaction| {
+            let mut tallies = self.tallies();
+            self.write_segments(transaction, segments)?;
             let mut decided = self.of(transaction.open_table(DECIDED))?;
             let mut locations = self.of(transaction.open_table(LOCATIONS))?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
@@ -391,7 +495,8 @@ impl Index {
             } in rows
             {
                 let height = certificate.height;
-                self.of(decided.insert(height.0, encode_row(certificate, init).as_slice()))?;
+                let row = DecidedRow::new((*certificate).clone(), init);
+                self.of(decided.insert(height.0, encode_row(&row).as_slice()))?;
                 // It was damaged or pruned: its state changes, whatever the row said.
                 self.place(&mut locations, &mut tallies, height, location_row)?;
                 self.of(blocks.insert(&init.metadata.header.block_hash.0, height.0))?;
@@ -399,17 +504,18 @@ impl Index {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.insert_mark(&mut marks, MARK_OLDEST, oldest_blobs.0.to_le_bytes().to_vec())?;
             self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
-        }
-        self.of(transaction.commit())?;
+            Ok(tallies)
+        })?;
         self.set_tallies(tallies);
+        for row in rows {
+            self.move_head(row.certificate.height, row.location_row);
+        }
         Ok(())
     }
 
     /// Makes a log epoch's mark durable, and the recovery floor if it moved.
     pub fn mark(&self, epoch: Option<LogEpoch>, floor: Option<Position>) -> Result<(), IndexError> {
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
+        self.change(|transaction| {
             let mut marks = self.of(transaction.open_table(MARKS))?;
             if let Some(epoch) = epoch {
                 self.insert_mark(&mut marks, MARK_EPOCH, encode_epoch(epoch))?;
@@ -417,31 +523,26 @@ impl Index {
             if let Some(floor) = floor {
                 self.insert_mark(&mut marks, MARK_FLOOR, encode_floor(floor))?;
             }
-        }
-        self.of(transaction.commit())
+            Ok(())
+        })
     }
 
     /// Makes durable that nothing is signed up to a height. What was said before about a higher one stays.
     pub fn silence(&self, through: Height) -> Result<(), IndexError> {
-        if through <= self.marks()?.silent_through {
+        if through <= self.read_for_change(|| self.marks())?.silent_through {
             return Ok(());
         }
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
+        self.change(|transaction| {
             let mut marks = self.of(transaction.open_table(MARKS))?;
-            self.insert_mark(&mut marks, MARK_SILENT, through.0.to_le_bytes().to_vec())?;
-        }
-        self.of(transaction.commit())
+            self.insert_mark(&mut marks, MARK_SILENT, through.0.to_le_bytes().to_vec())
+        })
     }
 
     /// Makes durable that the archive has everything up to a height. Returns from where on it has blobs.
     pub fn archive(&self, through: Height) -> Result<Height, IndexError> {
-        let mut tallies = self.tallies();
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
-            self.count_archived(&transaction, &mut tallies, through)?;
+        let tallies = self.change(|transaction| {
+            let mut tallies = self.tallies();
+            self.count_archived(transaction, &mut tallies, through)?;
             let mut marks = self.of(transaction.open_table(MARKS))?;
             self.insert_mark(
                 &mut marks,
@@ -449,8 +550,8 @@ impl Index {
                 encode_archived(through, tallies.archived_from),
             )?;
             self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
-        }
-        self.of(transaction.commit())?;
+            Ok(tallies)
+        })?;
         self.set_tallies(tallies);
         Ok(tallies.archived_from)
     }
@@ -461,19 +562,6 @@ impl Index {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => self.of(table).map(Some),
         }
-    }
-
-    fn begin_write(&self) -> Result<redb::WriteTransaction, IndexError> {
-        self.writes_begun.fetch_add(1, Ordering::AcqRel);
-        self.of(self.database.begin_write())
-    }
-
-    fn set_durable(&self, transaction: &mut redb::WriteTransaction) -> Result<(), IndexError> {
-        self.of(transaction.set_durability(Durability::Immediate))?;
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() >= QUICK_REPAIR_FROM_BYTES) {
-            transaction.set_quick_repair(true);
-        }
-        Ok(())
     }
 
     fn of<T, E: Into<redb::Error>>(&self, result: Result<T, E>) -> Result<T, IndexError> {
@@ -490,4 +578,11 @@ impl Index {
             key: key.to_string(),
         }
     }
+}
+
+/// The row of the `format` mark.
+fn format_mark(chain: ChainIdentity) -> Vec<u8> {
+    let mut row = Fields::default();
+    row.u32(INDEX_VERSION).bytes(&chain.0);
+    row.0
 }

@@ -4,7 +4,7 @@
 //!              StoreRequest                  ┌────────────── data directory ───────────────┐
 //!   net ──┐   ┌──────────────┐  append, sync │ segments/values-*.seg    values, with blobs │◀─ map ─┐
 //!   core ─┴──▶│ tile: Writer │──────────────▶│ log-0, log-1, log-2      consensus log      │        │
-//!             └──────┬───────┘  transaction  │ index.redb               layers 1 and 2     │        │
+//!             └──────┬───────┘  transaction  │ index.redb               what was decided   │        │
 //!    core ◀──────────┘──────────────────────▶│ segments/payloads-*.seg  payloads, for ever │     ┌──┴───┐
 //!          StoreReply                        └─────────────────────────────────────────────┘     │ View │─▶ net, http,
 //!                                                                                                └──────┘   core

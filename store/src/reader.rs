@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Assembly, ValueKey};
+use ultramarine_types::{Assembly, Init, ValueKey};
 
-use crate::format::{PAGE_BYTES, crc32c};
+use crate::format::{PAGE_BYTES, crc32c, whole_pages};
 use crate::mapped::Segments;
 use crate::record::{self, CheckDepth, RecordError, RecordHeader};
 use crate::segment::Location;
@@ -82,6 +82,23 @@ impl How<Assembly> for Head {
     }
 }
 
+/// The `Init` alone.
+pub(crate) struct InitAlone;
+
+impl How<Arc<Init>> for InitAlone {
+    fn needs_blobs(&self) -> bool {
+        false
+    }
+
+    fn take(&self, assembly: &Assembly) -> Arc<Init> {
+        Arc::clone(&assembly.init)
+    }
+
+    fn read(&self, segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Arc<Init>> {
+        init(segments, key, location)
+    }
+}
+
 /// One blob; `None` beyond the last.
 pub(crate) struct Blob(pub usize);
 
@@ -120,6 +137,29 @@ pub(crate) fn head(segments: &Segments, key: &ValueKey, location: &Location) -> 
     };
     let Some(head) = head else { return Ok(None) };
     checked(key, record::decode(&head, CheckDepth::Body)?).map(Some)
+}
+
+/// The `Init` of a value.
+fn init(segments: &Segments, key: &ValueKey, location: &Location) -> Reading<Arc<Init>> {
+    let Some((header, page)) = header(segments, key, location)? else {
+        return Ok(None);
+    };
+    if header.init_crc.is_none() {
+        // An older record: its body has one checksum.
+        return Ok(head(segments, key, location)?.map(|assembly| assembly.init));
+    }
+    let (at, end) = (header.init_at(), header.init_end());
+    let (from, bytes) = if end <= PAGE_BYTES {
+        (0, Some(page))
+    } else {
+        let from = at / PAGE_BYTES * PAGE_BYTES;
+        (from, segments.read(&part(location, from, whole_pages(end) - from)?)?)
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
+    let position = |at: u64| usize::try_from(at - from).ok();
+    let bytes = position(at).zip(position(end)).and_then(|(at, end)| bytes.get(at..end));
+    let init = record::decode_init(&header, bytes.ok_or(RecordError::Short)?)?;
+    Ok(Some(Arc::new(init)))
 }
 
 /// One blob of a value; inside, `None` beyond the last.

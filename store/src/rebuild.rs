@@ -37,7 +37,7 @@ use crate::scan::{Pages, headers};
 use crate::segment::{Class, Position, SegmentId};
 
 /// The index while it is made; what it holds counts for nothing.
-const UNBORN_NAME: &str = "index.redb.new";
+pub(crate) const UNBORN_NAME: &str = "index.redb.new";
 /// The damaged file, within the data directory. The next one takes its place.
 pub(crate) const DAMAGED_NAME: &str = "index.redb.damaged";
 /// Values above the head that are looked for after a rebuilding: more say that many decisions were lost.
@@ -62,7 +62,7 @@ pub(crate) fn rebuild(folder: &Path, chain: ChainIdentity, why: &str, tell: &Tel
     }
     let records = Records::find(folder, chain, tell)?;
     let logs = newest_log(folder, chain)?;
-    let head = index.end_rebuilding(&records.places, |head| {
+    let head = index.end_rebuilding(&records.places, &remains, |head| {
         let epoch = remains.epoch.map_or(Height::GENESIS, |epoch| epoch.height);
         Rebuilt {
             silent_through: remains.silent_through.max(logs).max(epoch).max(head.next()),
@@ -104,7 +104,7 @@ fn discard(unborn: &Path) -> Result<bool, OpenError> {
     Ok(false)
 }
 
-fn take_place(folder: &Path, unborn: &Path, path: &Path, damaged: &Path) -> io::Result<()> {
+pub(crate) fn take_place(folder: &Path, unborn: &Path, path: &Path, damaged: &Path) -> io::Result<()> {
     // redb's last writes come with closing it.
     File::open(unborn)?.sync_all()?;
     match std::fs::remove_file(damaged) {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   page boundary                                   page boundary
-//!   │ header 128 │ table │ lists │ init │ payload │ 0… │ blob 0 │ blob 1 │ … │
+//!   │ header 128 │ table │ init │ lists │ payload │ 0… │ blob 0 │ blob 1 │ … │
 //!                └─────────── body_crc ───────────┘     one crc each, in the table
-//!                └─ table_crc
+//!                 table_crc init_crc
 //! ```
 //! Sans-io: it turns values into bytes and back; its callers say where they lie. FORMAT.md draws every field.
 
@@ -17,7 +17,17 @@ use ultramarine_types::limits::{BLOB_BYTES, BLOBS_PER_BLOCK_MAX, INIT_BYTES_MAX,
 use ultramarine_types::storage::{Blobs, Tag};
 use ultramarine_types::{Assembly, Height, Init, ListKind, Lists, ValueId, ValueKey, ValueMetadata};
 
+use self::init::archive_init;
+pub use self::init::decode_init;
+pub(crate) use self::init::read_init;
 use crate::format::{Fields, Lineage, PAGE_BYTES, STORE_VERSION, crc32c, whole_pages};
+
+mod init;
+
+/// The version of records. In version 2 the lists stand before the `Init`, which has no checksum of its own. It is read
+/// as well.
+pub const RECORD_VERSION: u16 = 3;
+const _: () = assert!(STORE_VERSION == 2, "what came before had the version of all formats");
 
 /// First four bytes of a record.
 pub const RECORD_MAGIC: [u8; 4] = *b"UREC";
@@ -83,6 +93,9 @@ pub struct RecordHeader {
     pub table_crc: Option<NonZeroU32>,
     /// Records of the file below this sequence number were synced before this one was written; 0 in older records.
     pub synced_below: u64,
+    /// CRC32C of the archived `Init` alone, by which it is read without lists and payload. Then it stands before them.
+    /// A record of version 2 has none, and its `Init` stands behind the lists.
+    pub init_crc: Option<NonZeroU32>,
 }
 
 /// Why bytes are not a record.
@@ -122,7 +135,7 @@ impl RecordHeader {
         let mut fields = Fields::default();
         fields
             .bytes(&RECORD_MAGIC)
-            .u16(STORE_VERSION)
+            .u16(self.init_crc.map_or(STORE_VERSION, |_| RECORD_VERSION))
             .u8(match self.content {
                 RecordContent::Whole => 1,
                 RecordContent::NeverHeld => 2,
@@ -145,6 +158,7 @@ impl RecordHeader {
             .u32(self.body_crc)
             .u32(self.table_crc.map_or(0, NonZeroU32::get))
             .u64(self.synced_below)
+            .u32(self.init_crc.map_or(0, NonZeroU32::get))
             .pad_to(COVERED_BYTES);
         let crc = crc32c(&fields.0);
         fields.u32(crc);
@@ -165,7 +179,7 @@ impl RecordHeader {
             return Err(RecordError::Header);
         }
         match Cursor::new(&covered[RECORD_MAGIC.len()..]).u16() {
-            Some(STORE_VERSION) => {}
+            Some(STORE_VERSION | RECORD_VERSION) => {}
             found => {
                 let found = found.unwrap_or_default();
                 return Err(RecordError::Version { found });
@@ -186,7 +200,7 @@ impl RecordHeader {
     fn read(covered: &[u8]) -> Option<Self> {
         let mut fields = Cursor::new(covered);
         fields.slice(RECORD_MAGIC.len())?;
-        fields.u16()?;
+        let version = fields.u16()?;
         let content = match fields.u8()? {
             1 => RecordContent::Whole,
             2 => RecordContent::NeverHeld,
@@ -199,7 +213,7 @@ impl RecordHeader {
             3 => Tag::Certified,
             _ => return None,
         };
-        Some(Self {
+        let header = Self {
             content,
             tag,
             lineage: Lineage {
@@ -218,7 +232,9 @@ impl RecordHeader {
             body_crc: fields.u32()?,
             table_crc: NonZeroU32::new(fields.u32()?),
             synced_below: fields.u64()?,
-        })
+            init_crc: NonZeroU32::new(fields.u32()?),
+        };
+        (header.init_crc.is_some() == (version == RECORD_VERSION)).then_some(header)
     }
 
     /// Whether every number is one that a writer could have written, so that the sums below cannot overflow, nor the
@@ -243,6 +259,19 @@ impl RecordHeader {
     /// Where the table ends, from the record's start.
     pub const fn table_end(&self) -> u64 {
         (RECORD_HEADER_BYTES + self.blobs_count as usize * ENTRY_BYTES) as u64
+    }
+
+    /// Where the archived `Init` begins, from the record's start.
+    pub const fn init_at(&self) -> u64 {
+        match self.init_crc {
+            Some(_) => self.table_end(),
+            None => self.table_end() + self.lists_bytes as u64,
+        }
+    }
+
+    /// Where it ends.
+    pub const fn init_end(&self) -> u64 {
+        self.init_at() + self.init_bytes as u64
     }
 
     /// The checksum of a blob, out of the record's first bytes: up to the table's end, or up to the first blob if the
@@ -388,8 +417,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         &[]
     };
     check_parts(assembly, blobs)?;
-    let init =
-        rkyv::to_bytes::<rkyv::rancor::Error>(&*assembly.init).expect("an archive in memory cannot fail to be written");
+    let init = archive_init(&assembly.init);
     let bounded = |what, bytes: usize, most: usize| {
         let fits = u32::try_from(bytes).ok().filter(|_| bytes <= most);
         fits.ok_or(Unfit::Size { what, bytes })
@@ -412,6 +440,7 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
         body_crc: 0,
         table_crc: None,
         synced_below: 0,
+        init_crc: NonZeroU32::new(crc32c(&init)),
     };
     let mut head = Fields(Vec::with_capacity(
         usize::try_from(header.blobs_offset()).expect("a head fits memory"),
@@ -420,10 +449,17 @@ pub fn encode(assembly: &Assembly, tag: Tag, content: RecordContent) -> Result<E
     for blob in blobs {
         head.u32(crc32c(blob));
     }
+    if header.init_crc.is_some() {
+        head.bytes(&init);
+    }
     for kind in ListKind::ALL {
         assembly.lists.write(kind, &mut head.0);
     }
-    head.bytes(&init).bytes(&assembly.payload);
+    if header.init_crc.is_none() {
+        // The checksum is 0 by chance, which says that there is none.
+        head.bytes(&init);
+    }
+    head.bytes(&assembly.payload);
     let mut head = head.0;
     assert_eq!(
         head.len() as u64,
@@ -529,11 +565,14 @@ fn decode_body(header: &RecordHeader, body: &[u8]) -> Option<(Vec<u32>, Lists, I
     let crcs = (0..header.blobs_count)
         .map(|_| fields.u32())
         .collect::<Option<Vec<_>>>()?;
-    let lists = fields.slice(header.lists_bytes as usize)?;
-    // An archive is read where it is aligned; this one is small, so it is copied there.
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(header.init_bytes as usize);
-    aligned.extend_from_slice(fields.slice(header.init_bytes as usize)?);
-    let init = rkyv::from_bytes::<Init, rkyv::rancor::Error>(&aligned).ok()?;
+    let (lists_bytes, init_bytes) = (header.lists_bytes as usize, header.init_bytes as usize);
+    let (lists, init) = if header.init_crc.is_some() {
+        let init = fields.slice(init_bytes)?;
+        (fields.slice(lists_bytes)?, init)
+    } else {
+        (fields.slice(lists_bytes)?, fields.slice(init_bytes)?)
+    };
+    let init = read_init(init)?;
     let metadata = &init.metadata;
     let is_all = header.content != RecordContent::Whole || header.blobs_count == metadata.blobs_count;
     if header.payload_bytes != metadata.payload_bytes || !is_all {

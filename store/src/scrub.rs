@@ -24,12 +24,12 @@ use ultramarine_runtime::Halt;
 use ultramarine_types::digest::blob_digest;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::lists::chunk_hashes;
-use ultramarine_types::storage::{Blobs, Decided, Source};
-use ultramarine_types::{Assembly, Height, Lists, ValueKey};
+use ultramarine_types::storage::{Blobs, Source};
+use ultramarine_types::{Assembly, Height, Lists};
 
 use crate::damage::unix_seconds;
 use crate::format::{PAGE_BYTES, crc32c};
-use crate::index::{Index, IndexError, LocationRow, guarded};
+use crate::index::{HeightRows, Index, IndexError, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::log::LogHeader;
 use crate::record::{self, CheckDepth, RecordContent, RecordError, RecordHeader};
@@ -45,8 +45,6 @@ const INDEX_FILE_BYTES_MAX: u64 = 64 << 20;
 /// How often something is read that others may be writing, and how long to wait between two tries.
 const TRIES: usize = 5;
 const TRY_PAUSE: Duration = Duration::from_millis(300);
-/// A transaction on the index has ended after this long, but on a disk that stands still.
-const TRANSACTION_TIME: Duration = Duration::from_millis(50);
 /// The index's file is called damaged when so many readings say so.
 const FAILURES_TO_BELIEVE: usize = 2;
 const _: () = assert!(FAILURES_TO_BELIEVE <= TRIES);
@@ -136,22 +134,18 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             if self.view.is_damaged(height) {
                 return Ok(());
             }
-            let row = guarded(|| rows(self.view.index(), height));
-            let (decided, row) = match row {
-                Ok(row) => row,
+            let rows = match guarded(|| rows(self.view.index(), height)) {
+                Ok(rows) => rows,
                 Err(reason) => return self.damaged(height, &reason),
             };
             self.spend(ROW_BYTES)?;
-            let key = ValueKey {
-                height,
-                id: decided.certificate.value_id,
-            };
-            let Err(rot) = self.record(&key, &row)? else {
+            let Err(rot) = self.record(&rows)? else {
                 return Ok(());
             };
+            let location = rows.place.location;
             let is_there = self.view.index().location(height);
-            if is_there.is_ok_and(|found| found.is_some_and(|found| found.location == row.location)) {
-                let Location { segment, offset, .. } = row.location;
+            if is_there.is_ok_and(|found| found.is_some_and(|found| found.location == location)) {
+                let Location { segment, offset, .. } = location;
                 return self.damaged(height, &format!("its record in segment {segment} at {offset}: {rot}"));
             }
         }
@@ -164,8 +158,8 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
         Ok(())
     }
 
-    fn record(&mut self, key: &ValueKey, row: &LocationRow) -> Result<Result<(), Rot>, Halted> {
-        let place = self.view.segments().on_disk(&row.location);
+    fn record(&mut self, rows: &HeightRows) -> Result<Result<(), Rot>, Halted> {
+        let place = self.view.segments().on_disk(&rows.place.location);
         let file = match place {
             None => Err(io::Error::other("its segment is gone")),
             Some(place) => File::open(place.path),
@@ -175,7 +169,7 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             Err(error) => return Ok(Err(error.into())),
         };
         let mut halted = false;
-        let outcome = read_record(&file, key, row, Depth::Checksums, |bytes| {
+        let outcome = read_record(&file, rows, Depth::Checksums, |bytes| {
             halted = halted || self.spend(bytes).is_err();
             !halted
         });
@@ -239,17 +233,19 @@ impl<'a, W: FnMut(Duration) -> bool> Scrub<'a, W> {
             self.spend(bytes)?;
             self.forget_index();
             let chain = self.view.segments().chain();
-            let before = self.view.index().writes_begun();
-            // A transaction that had begun before has ended by then.
-            std::thread::sleep(TRANSACTION_TIME);
             let index = self.view.index();
+            let Some(before) = index.writes() else {
+                // A transaction is under way, however long the disk takes over it.
+                self.rest()?;
+                continue;
+            };
             let read = guarded(|| {
                 let again = index.open_again(chain, before);
                 again.map(drop).map_err(|error| error.to_string())
             });
             let Err(reason) = read else { return Ok(()) };
             // A commit changes pages while they are read. Such a reading says nothing.
-            if self.view.index().writes_begun() == before {
+            if self.view.index().writes() == Some(before) {
                 failures_count += 1;
             }
             if failures_count == FAILURES_TO_BELIEVE {
@@ -372,23 +368,21 @@ impl<W: FnMut(Duration) -> bool> Pace<W> {
 }
 
 /// The rows of a decided height, as far as they fit each other.
-pub(crate) fn rows(index: &Index, height: Height) -> Result<(Decided, LocationRow), String> {
+pub(crate) fn rows(index: &Index, height: Height) -> Result<HeightRows, String> {
     let text = |error: IndexError| error.to_string();
-    let (decided, _) = index
+    let rows = index
         .decided(height)
         .map_err(text)?
         .ok_or("it is not in the index, which has higher ones")?;
-    let row = index.location(height).map_err(text)?;
-    let row = row.ok_or("the index does not say where it lies")?;
-    let key = decided.init.key();
-    if decided.certificate.height != height || key.height != height || key.id != decided.certificate.value_id {
+    // Only an older row has the `Init`, and the head.
+    if rows.init.as_ref().is_some_and(|init| init.key() != rows.decided.key()) {
         return Err("the index has another value's row in its place".to_owned());
     }
-    let block_hash = &decided.init.metadata.header.block_hash;
+    let block_hash = &rows.decided.block_hash;
     if index.height_of_block(block_hash).map_err(text)? != Some(height) {
         return Err(format!("the index does not lead to it from its block {block_hash}"));
     }
-    Ok((decided, row))
+    Ok(rows)
 }
 
 /// What is held against what.
@@ -404,12 +398,11 @@ pub(crate) enum Depth {
 /// piece before it is read, and says whether to go on.
 pub(crate) fn read_record(
     file: &File,
-    key: &ValueKey,
-    row: &LocationRow,
+    rows: &HeightRows,
     depth: Depth,
     mut spend: impl FnMut(u64) -> bool,
 ) -> Result<(), Rot> {
-    let Location { offset, bytes, .. } = row.location;
+    let Location { offset, bytes, .. } = rows.place.location;
     // What the page cache has says nothing of the device. A file system that keeps it is read all the same.
     let _ = fadvise(file, offset, NonZero::new(bytes), Advice::DontNeed);
     let mut read = |at: u64, bytes: u64| -> Result<Option<Bytes>, Rot> {
@@ -424,17 +417,22 @@ pub(crate) fn read_record(
         return Ok(());
     };
     let header = RecordHeader::decode(&page)?;
-    if header.key != *key || header.record_bytes() != bytes || !has_enough(&header, row.blobs) {
+    if header.key != rows.decided.key() || header.record_bytes() != bytes || !has_enough(&header, rows.place.blobs) {
         return Err(Rot::Foreign);
     }
     let Some(head) = read(0, header.blobs_offset())? else {
         return Ok(());
     };
-    let Assembly { lists, payload, .. } = record::decode(&head, CheckDepth::Body)?.assembly;
+    let Assembly {
+        init, lists, payload, ..
+    } = record::decode(&head, CheckDepth::Body)?.assembly;
+    if !rows.decided.is_of(&init) {
+        return Err(Rot::Foreign);
+    }
     if depth == Depth::Digests && chunk_hashes(&payload) != lists.chunks {
         return Err(Rot::Payload);
     }
-    if row.blobs == Blobs::Pruned {
+    if rows.place.blobs == Blobs::Pruned {
         // Blobs of which nothing is promised any more.
         return Ok(());
     }

@@ -19,6 +19,7 @@ mod guard;
 mod images;
 mod laws;
 mod lost_sectors;
+mod mending;
 mod reading;
 mod rebuilding;
 mod restore;

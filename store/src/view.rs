@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::storage::{
-    Absent, BlobStatus, Blobs, Decided, DecidedPayload, OnDisk, ScrubProgress, Source, StoreAccount, Tag,
+    Absent, BlobStatus, Blobs, Decided, DecidedEntry, DecidedPayload, OnDisk, ScrubProgress, Source, StoreAccount, Tag,
 };
 use ultramarine_types::{Address, Assembly, Evidence, Hash, Height, Init, ValueKey};
 
@@ -23,16 +23,16 @@ use crate::alarms::Alarms;
 use crate::archived::ArchivedHeights;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
-use crate::index::{Index, guarded};
+use crate::index::{HeightRows, Index, Mended, guarded};
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
-use crate::reader::{self, Blob, Damage, Head, How, Reading, Whole};
+use crate::reader::{self, Blob, Damage, Head, How, InitAlone, Reading, Whole};
 use crate::segment::{Location, Position};
 
 mod status;
 
-/// Decided rows kept in memory: what status, import and sync ask for near the tip.
+/// Decided heights whose rows and `Init` are kept in memory: what status, import and sync ask for near the tip.
 const RECENT_ROWS_MAX: usize = 64;
 /// How often a record is looked up that others move meanwhile.
 const LOOK_UPS_MAX: usize = 3;
@@ -72,7 +72,7 @@ pub struct View {
     archived: ArchivedHeights,
     undecided: RwLock<HashMap<ValueKey, Undecided>>,
     hot: Mutex<Hot>,
-    recent: Mutex<BTreeMap<Height, (Decided, Location)>>,
+    recent: Mutex<BTreeMap<Height, HeightRows>>,
     alarms: Alarms,
     accountant: Accountant,
     /// Whether what is stored is read again in the background.
@@ -174,8 +174,14 @@ impl View {
         self.damages.take_untold(heights_max)
     }
 
-    /// Marks the heights of which a page was lost while somebody read it from a map.
+    /// Marks the heights of which a page was lost while somebody read it from a map, or with a page of the index.
     pub(crate) fn note_faults(&self) {
+        for Mended { lost } in self.index.take_mended() {
+            self.metrics.index_renewals.inc();
+            if !lost.is_empty() {
+                self.mark_all_damaged(lost, "its rows were lost with a page of the index");
+            }
+        }
         for (id, range) in self.segments.take_faulted() {
             let mut heights = Vec::new();
             let looked = self.index.locations(|height, row| {
@@ -211,8 +217,8 @@ impl View {
         for key in self.undecided().keys() {
             assert!(key.height > head, "no other value of a decided height is left (I10)");
         }
-        for (height, (decided, _)) in self.recent().iter() {
-            assert_eq!(decided.certificate.height, *height, "a row is its own height's");
+        for (height, rows) in self.recent().iter() {
+            assert_eq!(rows.decided.certificate.height, *height, "a row is its own height's");
         }
     }
 
@@ -236,9 +242,9 @@ impl View {
         self.hot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn keep_recent(&self, decided: Decided, location: Location) {
+    pub(crate) fn keep_recent(&self, rows: HeightRows) {
         let mut recent = self.recent();
-        recent.insert(decided.certificate.height, (decided, location));
+        recent.insert(rows.decided.certificate.height, rows);
         while recent.len() > RECENT_ROWS_MAX {
             recent.pop_first();
         }
@@ -248,22 +254,22 @@ impl View {
         self.recent().remove(&height);
     }
 
-    /// A decided height and where it lies.
-    pub(crate) fn row(&self, height: Height) -> Option<(Decided, Location)> {
-        self.find_row(height).ok()
+    /// What is known of a decided height without its record.
+    pub(crate) fn rows(&self, height: Height) -> Option<HeightRows> {
+        self.find_rows(height).ok()
     }
 
-    fn find_row(&self, height: Height) -> Result<(Decided, Location), Absent> {
+    fn find_rows(&self, height: Height) -> Result<HeightRows, Absent> {
         if height > self.head_height() || height == Height::GENESIS {
             return Err(Absent::Unknown);
         }
         let recent = self.recent().get(&height).cloned();
-        if let Some(row) = recent {
+        if let Some(rows) = recent {
             self.metrics.pointer_hits.inc();
-            return Ok(row);
+            return Ok(rows);
         }
         let reason = match guarded(|| self.index.decided(height).map_err(|error| error.to_string())) {
-            Ok(Some(row)) => return Ok(row),
+            Ok(Some(rows)) => return Ok(rows),
             Ok(None) => format!("height {height} is at or below the head and not in the index"),
             Err(error) => format!("height {height} cannot be read: {error}"),
         };
@@ -283,7 +289,7 @@ impl View {
         format!("the record of {key} in segment {segment} at {offset}: {damage}")
     }
 
-    fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, (Decided, Location)>> {
+    fn recent(&self) -> MutexGuard<'_, BTreeMap<Height, HeightRows>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -310,31 +316,29 @@ impl View {
 
     /// Reads of a decided height. A record that was moved between index and file is looked up again: the index changed
     /// first.
-    fn read_decided<T>(&self, height: Height, how: &impl How<T>) -> Result<(Decided, T), Absent> {
+    fn read_decided<T>(&self, height: Height, how: &impl How<T>) -> Result<(HeightRows, T), Absent> {
         for _ in 0..LOOK_UPS_MAX {
-            let (decided, location) = self.find_row(height)?;
+            let rows = self.find_rows(height)?;
+            let location = rows.place.location;
             if how.needs_blobs() {
-                self.has_blobs(&decided)?;
+                self.has_blobs(rows.place.blobs)?;
                 if self.damages.contains(height) {
                     return Err(Absent::Damaged);
                 }
             }
-            let key = ValueKey {
-                height,
-                id: decided.certificate.value_id,
-            };
+            let key = rows.decided.key();
             let hot = self.hot().get(&key);
             if let Some(assembly) = hot {
                 self.metrics.hot_hits.inc();
-                return Ok((decided, how.take(&assembly)));
+                return Ok((rows, how.take(&assembly)));
             }
             self.metrics.map_reads.inc();
             match how.read(&self.segments, &key, &location) {
-                Ok(Some(read)) => return Ok((decided, read)),
+                Ok(Some(read)) => return Ok((rows, read)),
                 Ok(None) => {}
                 Err(damage) => {
                     self.forget_recent(height);
-                    if self.find_row(height)?.1 == location {
+                    if self.find_rows(height)?.place.location == location {
                         self.mark_damaged(height, &Self::describe(&key, &location, &damage));
                         return Err(Absent::Damaged);
                     }
@@ -351,15 +355,27 @@ impl View {
         if let Some(read) = self.read_undecided(key, how)? {
             return Ok(read);
         }
-        let (decided, _) = self.find_row(key.height)?;
-        if decided.certificate.value_id != key.id {
+        if self.find_rows(key.height)?.decided.key() != *key {
             return Err(Absent::Unknown);
         }
         self.read_decided(key.height, how).map(|(_, read)| read)
     }
 
-    fn has_blobs(&self, decided: &Decided) -> Result<(), Absent> {
-        match decided.blobs {
+    /// A decided height with its `Init`, which is read from the record where nothing in memory has it.
+    fn find_decided(&self, height: Height) -> Result<Decided, Absent> {
+        let rows = self.find_rows(height)?;
+        let (rows, init) = match &rows.init {
+            Some(init) => {
+                let init = Arc::clone(init);
+                (rows, init)
+            }
+            None => self.read_decided(height, &InitAlone)?,
+        };
+        Ok(with_init(rows, init))
+    }
+
+    fn has_blobs(&self, blobs: Blobs) -> Result<(), Absent> {
+        match blobs {
             Blobs::Held => Ok(()),
             Blobs::Pruned => Err(Absent::Pruned {
                 oldest: self.oldest_height(),
@@ -427,7 +443,18 @@ impl Source for View {
     }
 
     fn decided(&self, height: Height) -> Option<Decided> {
-        self.row(height).map(|(decided, _)| decided)
+        self.find_decided(height).ok()
+    }
+
+    fn entry(&self, height: Height) -> Option<DecidedEntry> {
+        let HeightRows { decided, place, .. } = self.rows(height)?;
+        Some(DecidedEntry {
+            certificate: decided.certificate,
+            blobs: place.blobs,
+            block_hash: decided.block_hash,
+            timestamp: decided.timestamp,
+            blobs_count: decided.blobs_count,
+        })
     }
 
     fn damaged(&self) -> Vec<Height> {
@@ -442,8 +469,8 @@ impl Source for View {
         match self.index.height_of_block(block_hash) {
             // A key or a value that rotted names another block's height.
             Ok(height) => height.filter(|height| {
-                let row = self.row(*height);
-                row.is_none_or(|(decided, _)| decided.init.metadata.header.block_hash == *block_hash)
+                let rows = self.rows(*height);
+                rows.is_none_or(|rows| rows.decided.block_hash == *block_hash)
             }),
             Err(error) => {
                 self.alarm(&format!("block {block_hash} cannot be looked up: {error}"));
@@ -461,13 +488,14 @@ impl Source for View {
     }
 
     fn decided_value(&self, height: Height) -> Result<(Decided, Assembly), Absent> {
-        self.read_decided(height, &Whole)
+        let (rows, assembly) = self.read_decided(height, &Whole)?;
+        Ok((with_init(rows, Arc::clone(&assembly.init)), assembly))
     }
 
     fn decided_payload(&self, height: Height) -> Option<DecidedPayload> {
-        let (decided, assembly) = self.read_decided(height, &Head).ok()?;
+        let (rows, assembly) = self.read_decided(height, &Head).ok()?;
         Some(DecidedPayload {
-            decided,
+            decided: with_init(rows, assembly.init),
             lists: assembly.lists,
             payload: assembly.payload,
         })
@@ -494,10 +522,18 @@ impl Source for View {
         let location = match undecided {
             Some(location) => location,
             None => {
-                let (decided, location) = self.row(key.height)?;
-                (decided.certificate.value_id == key.id).then_some(location)?
+                let rows = self.rows(key.height)?;
+                (rows.decided.key() == *key).then_some(rows.place.location)?
             }
         };
         self.segments.on_disk(&location)
+    }
+}
+
+fn with_init(rows: HeightRows, init: Arc<Init>) -> Decided {
+    Decided {
+        certificate: rows.decided.certificate,
+        init,
+        blobs: rows.place.blobs,
     }
 }

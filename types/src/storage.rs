@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::assembly::Assembly;
 use crate::consensus::CommitCertificate;
 use crate::evidence::{Evidence, FalseValue};
-use crate::ids::{Address, Height, Lsn, ValueKey};
+use crate::ids::{Address, Hash, Height, Lsn, ValueKey};
 use crate::lists::Lists;
 use crate::value::Init;
 
@@ -103,12 +103,12 @@ pub struct BlobStatus {
     pub bytes: u64,
 }
 
-/// A decision to make durable in one transaction: layers 1 and 2, the promotion, the drop of the height's other values.
+/// A decision to make durable in one transaction, with the promotion and the drop of the height's other values.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The certificate (layer 1).
     pub certificate: CommitCertificate,
-    /// Metadata and origin signatures (layers 1 and 2).
+    /// Metadata and origin signatures.
     pub init: Arc<Init>,
     /// `Held`, or `NeverHeld` for a metadata-only package.
     pub blobs: Blobs,
@@ -122,6 +122,29 @@ pub struct Decided {
     pub init: Arc<Init>,
     /// Whether the blobs are here.
     pub blobs: Blobs,
+}
+
+/// What is known of a decided height without reading its value, so also where that is damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DecidedEntry {
+    pub certificate: CommitCertificate,
+    /// Whether the blobs are here.
+    pub blobs: Blobs,
+    /// The execution block's.
+    pub block_hash: Hash,
+    /// The block's time in unix seconds.
+    pub timestamp: u64,
+    /// Blobs that its metadata names.
+    pub blobs_count: u32,
+}
+
+impl DecidedEntry {
+    pub const fn key(&self) -> ValueKey {
+        ValueKey {
+            height: self.certificate.height,
+            id: self.certificate.value_id,
+        }
+    }
 }
 
 /// A decided height with all that is kept for ever.
@@ -303,10 +326,22 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn head(&self) -> Height;
     /// Oldest height whose blobs are here.
     fn oldest_blobs(&self) -> Height;
-    /// Index entry of a decided height.
+    /// A decided height with its `Init`; `None` also where that is damaged.
     fn decided(&self, height: Height) -> Option<Decided>;
+    /// Index entry of a decided height: what needs neither metadata nor signatures asks for this, which is quicker.
+    fn entry(&self, height: Height) -> Option<DecidedEntry> {
+        let decided = self.decided(height)?;
+        let metadata = &decided.init.metadata;
+        Some(DecidedEntry {
+            block_hash: metadata.header.block_hash,
+            timestamp: metadata.header.timestamp,
+            blobs_count: metadata.blobs_count,
+            certificate: decided.certificate,
+            blobs: decided.blobs,
+        })
+    }
     /// The decided height of an execution block, if decided here.
-    fn height_of_block(&self, block_hash: &crate::ids::Hash) -> Option<Height>;
+    fn height_of_block(&self, block_hash: &Hash) -> Option<Height>;
     /// The decided height whose block has exactly this timestamp. Timestamps rise with the height, so a search by
     /// halves finds it.
     fn height_at(&self, timestamp: u64) -> Option<Height> {
@@ -314,8 +349,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         while from <= to {
             let middle = from.0 + (to.0 - from.0) / 2;
             // A damaged row is passed over.
-            let probe = (middle..=to.0).find_map(|height| Some((height, self.decided(Height(height))?)));
-            let found = probe.map(|(height, decided)| (height, decided.init.metadata.header.timestamp.cmp(&timestamp)));
+            let probe = (middle..=to.0).find_map(|height| Some((height, self.entry(Height(height))?)));
+            let found = probe.map(|(height, entry)| (height, entry.timestamp.cmp(&timestamp)));
             match found {
                 Some((height, Ordering::Equal)) => return Some(Height(height)),
                 Some((height, Ordering::Less)) => from = Height(height).next(),
@@ -338,8 +373,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
     /// What became of a height's blobs; `None` if nothing of the height was ever stored.
     fn blob_status(&self, height: Height) -> Option<BlobStatus> {
-        let decided = self.decided(height)?;
-        let state = match decided.blobs {
+        let entry = self.entry(height)?;
+        let state = match entry.blobs {
             Blobs::Held => BlobState::Decided,
             Blobs::Pruned => BlobState::Pruned,
             Blobs::NeverHeld => BlobState::NeverHeld,
@@ -348,7 +383,7 @@ pub trait Source: Send + Sync + fmt::Debug {
             height,
             state,
             since: None,
-            blobs_count: u64::from(decided.init.metadata.blobs_count),
+            blobs_count: u64::from(entry.blobs_count),
             bytes: 0,
         })
     }

@@ -94,9 +94,14 @@ fn open(file: &LogFile) -> &'static Outlet {
     outlet
 }
 
-/// Has every panic say where and why on standard error, without waiting for ever where that is stuck.
+/// Has every panic say where and why on standard error, without waiting for ever where that is stuck. One over a
+/// damaged page of the index is expected, and whoever reads it says so.
 pub fn catch_panics() {
-    std::panic::set_hook(Box::new(|panic| print::reason(last_words(panic))));
+    std::panic::set_hook(Box::new(|panic| {
+        if !ultramarine_store::index::is_guarded() {
+            print::reason(last_words(panic));
+        }
+    }));
 }
 
 fn last_words(panic: &PanicHookInfo<'_>) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
-use ultramarine_types::storage::{Blobs, Decided, Source};
+use ultramarine_types::storage::{Blobs, Decided, DecidedEntry, Source};
 use ultramarine_types::{Assembly, Height, Lists, ValueKey};
 
 use crate::bounds;
@@ -15,7 +15,7 @@ use crate::streaming::split::split;
 use crate::streaming::{Missing, Parts, Ranges};
 use crate::wire::message::PartsRequest;
 
-/// What the source reads at the beginning of a value to find a blob of it: two pages.
+/// What the source reads at the beginning of a value to find a blob of it, and its `Init`: two pages.
 const TABLE_BYTES_MAX: u64 = 8192;
 
 /// What an answer needs of a value.
@@ -60,13 +60,13 @@ impl Need {
         let Some(missing) = &request.missing else {
             return Self::of_value(key);
         };
-        let decided = decided_with_blobs(source, &key);
+        let entry = entry_with_blobs(source, &key);
         Self {
             key,
-            parts: decided.map(|decided| NeededParts {
+            parts: entry.map(|entry| NeededParts {
                 has_body: needs_body(missing),
                 blobs: missing.blobs.clone(),
-                blobs_count: decided.init.metadata.blobs_count as usize,
+                blobs_count: entry.blobs_count as usize,
             }),
             sent_bytes_max: Some(missing.bytes()),
         }
@@ -74,18 +74,15 @@ impl Need {
 
     /// Of a package with these blobs, or with all; `None` if the height is not decided here.
     pub fn of_package(source: &dyn Source, height: Height, blobs: Option<&Ranges>) -> Option<Self> {
-        let decided = source.decided(height)?;
-        let key = ValueKey {
-            height,
-            id: decided.certificate.value_id,
-        };
+        let entry = source.entry(height)?;
+        let key = entry.key();
         let Some(blobs) = blobs else {
             return Some(Self::of_value(key));
         };
-        let parts = (decided.blobs == Blobs::Held).then(|| NeededParts {
+        let parts = (entry.blobs == Blobs::Held).then(|| NeededParts {
             has_body: true,
             blobs: blobs.clone(),
-            blobs_count: decided.init.metadata.blobs_count as usize,
+            blobs_count: entry.blobs_count as usize,
         });
         let head = bounds::PACKAGE_FRAME_BYTES_MAX as u64;
         Some(Self {
@@ -154,7 +151,8 @@ pub(crate) fn parts(source: &dyn Source, request: &PartsRequest) -> Result<Optio
             .ok_or("asks for parts that the value does not have")
     };
     if let Some(missing) = &request.missing
-        && let Some(decided) = decided_with_blobs(source, &key)
+        && entry_with_blobs(source, &key).is_some()
+        && let Some(decided) = source.decided(key.height)
     {
         let metadata = &decided.init.metadata;
         let chunks = (metadata.payload_bytes as usize).div_ceil(PAYLOAD_CHUNK_BYTES);
@@ -202,9 +200,9 @@ fn needs_body(missing: &Missing) -> bool {
 }
 
 /// The decision that a value is of, if it has its blobs.
-fn decided_with_blobs(source: &dyn Source, key: &ValueKey) -> Option<Decided> {
-    let decided = source.decided(key.height)?;
-    (decided.certificate.value_id == key.id && decided.blobs == Blobs::Held).then_some(decided)
+fn entry_with_blobs(source: &dyn Source, key: &ValueKey) -> Option<DecidedEntry> {
+    let entry = source.entry(key.height)?;
+    (entry.key() == *key && entry.blobs == Blobs::Held).then_some(entry)
 }
 
 fn bytes_of(assembly: &Assembly) -> u64 {

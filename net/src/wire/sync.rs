@@ -11,8 +11,8 @@ use rkyv::util::AlignedVec;
 use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::SyncEnd;
 use ultramarine_types::package::{PackagedValue, SyncedValuePackage};
-use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedPayload, Source};
-use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists, ValueKey};
+use ultramarine_types::storage::{Absent, Blobs, Decided, DecidedEntry, DecidedPayload, Source};
+use ultramarine_types::{Assembly, Chain, CommitCertificate, Height, ListKind, Lists};
 
 use crate::streaming::{Brings, CheckedInit, InitFault, Ranges};
 use crate::wire::frame::{FrameKind, Part, frame};
@@ -54,10 +54,10 @@ pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<Answer, &'s
     let blobs = match &request.want {
         ValueWant::Package { blobs } => blobs.as_ref(),
         ValueWant::Certificate => {
-            return Ok(match source.decided(height) {
-                Some(decided) => short(
+            return Ok(match source.entry(height) {
+                Some(entry) => short(
                     ValueResponse::Certificate {
-                        certificate: decided.certificate,
+                        certificate: entry.certificate,
                     },
                     false,
                 ),
@@ -65,13 +65,13 @@ pub fn answer(source: &dyn Source, request: &ValueRequest) -> Result<Answer, &'s
             });
         }
     };
-    let held = source.decided(height).filter(|decided| decided.blobs == Blobs::Held);
+    let held = source.entry(height).filter(|entry| entry.blobs == Blobs::Held);
     let packed = match (blobs, held) {
-        (Some(wanted), Some(decided)) => {
-            if !wanted.is_within(decided.init.metadata.blobs_count as usize) {
+        (Some(wanted), Some(entry)) => {
+            if !wanted.is_within(entry.blobs_count as usize) {
                 return Err("asks for blobs that the value does not have");
             }
-            pack_some(source, &decided, wanted)
+            pack_some(source, &entry, wanted)
         }
         // Without blobs there is none to choose.
         (Some(_), None) | (None, _) => match source.decided_value(height) {
@@ -104,16 +104,12 @@ fn pack_full(decided: &Decided, assembly: Assembly) -> Option<(RawDecidedValue, 
 }
 
 /// A package with these blobs. The others are not read.
-fn pack_some(source: &dyn Source, decided: &Decided, wanted: &Ranges) -> Option<(RawDecidedValue, Vec<Bytes>)> {
-    let height = decided.certificate.height;
-    let key = ValueKey {
-        height,
-        id: decided.certificate.value_id,
-    };
+fn pack_some(source: &dyn Source, entry: &DecidedEntry, wanted: &Ranges) -> Option<(RawDecidedValue, Vec<Bytes>)> {
+    let key = entry.key();
     let blobs = wanted.iter().map(|index| source.blob(&key, index).ok());
     let blobs = blobs.collect::<Option<Vec<_>>>()?;
-    let held = source.decided_payload(height)?;
-    pack_with(decided, &held.lists, &held.payload, blobs)
+    let held = source.decided_payload(key.height)?;
+    pack_with(&held.decided, &held.lists, &held.payload, blobs)
 }
 
 fn pack_with(

@@ -241,12 +241,12 @@ impl Uploader {
             if row.key.height <= self.through {
                 continue;
             }
-            let Some(decided) = self.source.decided(row.key.height) else {
+            let Some(entry) = self.source.entry(row.key.height) else {
                 break;
             };
             let at = |position: u64| usize::try_from(position).map_err(|_| flawed(ObjectError::Index));
             let slice = bytes.slice(at(row.offset)?..at(row.offset + row.bytes)?);
-            if !row.is_as_held(&decided) || decode_row(row, &slice).is_err() {
+            if !row.is_as_held(&entry) || decode_row(row, &slice).is_err() {
                 break;
             }
             through = Some(row.key.height);
@@ -301,7 +301,7 @@ impl Uploader {
         if self.healing.len() < HEALING_MAX {
             self.healing.insert(height, now + HEAL_AGAIN);
         }
-        let Some(decided) = self.source.decided(height) else {
+        let Some(entry) = self.source.entry(height) else {
             // Without our own certificate there is nothing to compare with. Peers heal it.
             return Ok(false);
         };
@@ -313,12 +313,12 @@ impl Uploader {
             }
             Err(error) => return Err(error.into()),
         };
-        let is_ours = found.assembly.key.id == decided.certificate.value_id;
-        if !is_ours || (decided.blobs == Blobs::Held && !found.is_whole()) {
+        let is_ours = found.assembly.key == entry.key();
+        if !is_ours || (entry.blobs == Blobs::Held && !found.is_whole()) {
             return Ok(false);
         }
         let mut assembly = found.assembly;
-        if decided.blobs != Blobs::Held {
+        if entry.blobs != Blobs::Held {
             assembly.blobs.clear();
         }
         tracing::info!("height {height} is damaged here; the archive has it, and it is written anew");
@@ -345,7 +345,7 @@ impl Uploader {
     }
 
     fn disk_hours(&self) -> Option<u64> {
-        let time = |height| Some(self.source.decided(height)?.init.metadata.header.timestamp);
+        let time = |height| Some(self.source.entry(height)?.timestamp);
         let seconds = time(self.counted)?.saturating_sub(time(self.through.next())?);
         disk_hours(available_bytes(&self.options.data_dir)?, self.backlog, seconds)
     }

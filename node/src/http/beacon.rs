@@ -301,10 +301,10 @@ fn absent(state: &HttpState, height: Height, absent: Absent) -> ApiError {
 /// From where on the blobs of all heights are here.
 fn oldest(state: &HttpState) -> Oldest {
     let height = state.source.oldest_blobs();
-    let decided = state.source.decided(height);
+    let entry = state.source.entry(height);
     let genesis_time = state.chain.params.genesis_time;
     Oldest {
         height,
-        slot: decided.map(|decided| slot_at(decided.init.metadata.header.timestamp, genesis_time)),
+        slot: entry.map(|entry| slot_at(entry.timestamp, genesis_time)),
     }
 }

@@ -74,7 +74,7 @@ impl BlockId {
 /// Why a slot's block cannot be named.
 fn no_block_in(source: &dyn Source, slot: u64) -> ApiError {
     let damaged = source.damaged();
-    if let Some(height) = damaged.into_iter().find(|height| source.decided(*height).is_none()) {
+    if let Some(height) = damaged.into_iter().find(|height| source.entry(*height).is_none()) {
         // It may be the one.
         return ApiError::absent(height, Absent::Damaged);
     }

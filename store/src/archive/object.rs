@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::limits::BLOBS_PER_BLOCK_MAX;
-use ultramarine_types::storage::{Blobs, Decided};
+use ultramarine_types::storage::{Blobs, DecidedEntry};
 use ultramarine_types::{ChainIdentity, Height, ValueId, ValueKey};
 
 use super::height::{self, ArchivedHeight, EncodedHeight, HeightFlaw};
@@ -57,9 +57,8 @@ pub struct ArchiveRow {
 
 impl ArchiveRow {
     /// Whether the archive has what is held of a decided height.
-    pub fn is_as_held(&self, decided: &Decided) -> bool {
-        let is_ours = self.key.id == decided.certificate.value_id;
-        is_ours && (self.is_whole || decided.blobs != Blobs::Held)
+    pub fn is_as_held(&self, entry: &DecidedEntry) -> bool {
+        self.key == entry.key() && (self.is_whole || entry.blobs != Blobs::Held)
     }
 }
 

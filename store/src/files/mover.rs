@@ -89,7 +89,8 @@ impl<M: Medium> Mover<M> {
         let mut damaged = Vec::new();
         let mut from = Some(due.from);
         while let Some(first) = from {
-            let found = self.desk.index.heights_in(due.segment, first, due.below, ROWS_MAX);
+            let index = &self.desk.index;
+            let found = index.read_for_change(|| index.heights_in(due.segment, first, due.below, ROWS_MAX));
             let found = found.map_err(|error| Stopped::Broken(Broken::Index(error)))?;
             from = found.next;
             let rows_damaged = found.damaged.into_iter();
@@ -127,11 +128,7 @@ impl<M: Medium> Mover<M> {
     /// checked whether or not they were.
     fn read(&self, height: Height, row: &LocationRow) -> Result<Payload, Unmovable> {
         let decided = self.desk.index.decided(height).ok().flatten();
-        let (decided, _) = decided.ok_or(Unmovable::Row)?;
-        let key = ValueKey {
-            height,
-            id: decided.certificate.value_id,
-        };
+        let key = decided.ok_or(Unmovable::Row)?.decided.key();
         let Location { segment, offset, .. } = row.location;
         let found = reader::head(&self.desk.segments, &key, &row.location);
         let assembly = found.and_then(|found| found.ok_or(Damage::Cut));

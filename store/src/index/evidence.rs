@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::evidence::FalseValue;
 use ultramarine_types::{Address, Evidence, Height};
@@ -28,25 +28,24 @@ impl Index {
     /// Makes evidence durable. What is there already stays one row. Above their bounds, the oldest pairs of messages
     /// go, and later false values are not kept.
     pub fn keep_evidence<'a>(&self, evidence: impl IntoIterator<Item = &'a Evidence>) -> Result<(), IndexError> {
-        let mut transaction = self.begin_write()?;
-        self.set_durable(&mut transaction)?;
-        {
+        let evidence: Vec<&Evidence> = evidence.into_iter().collect();
+        self.change(|transaction| {
             let mut table = self.of(transaction.open_table(EVIDENCE))?;
-            for piece in evidence {
+            for piece in &evidence {
                 match piece {
                     Evidence::Votes(..) | Evidence::Proposals(..) => {
                         let row = encode_evidence(piece);
                         let digest = sha256(&row);
                         self.of(table.insert((piece.height().0, &digest.0), row.as_slice()))?;
                     }
-                    Evidence::Value(_) => self.keep_false_value(&transaction, piece)?,
+                    Evidence::Value(_) => self.keep_false_value(transaction, piece)?,
                 }
             }
             while self.of(table.len())? > EVIDENCE_ROWS_MAX {
                 self.of(table.pop_first())?;
             }
-        }
-        self.of(transaction.commit())
+            Ok(())
+        })
     }
 
     /// Keeps the first false value of a validator at a height, if it has few.
@@ -72,81 +71,87 @@ impl Index {
         to: Height,
         each: &mut dyn FnMut(Evidence) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let pairs = self.if_made(transaction.open_table(EVIDENCE))?;
-        let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
-        let pairs = pairs.map(|table| self.of(table.range(range))).transpose()?;
-        let mut pairs = pairs.into_iter().flatten().peekable();
-        let false_values = self.if_made(transaction.open_table(FALSE_VALUES))?;
-        let places = false_values.as_ref().map(|table| self.false_values_in(table, from, to));
-        let places = places.transpose()?.unwrap_or_default();
-        let mut places = places.into_iter().peekable();
-        loop {
-            // A pair that cannot be read goes first, and ends it.
-            let pair_height = pairs.peek().map(|row| row.as_ref().map_or(0, |(key, _)| key.value().0));
-            let value_height = places.peek().map(|(height, _)| *height);
-            let piece = match (pair_height, value_height) {
-                (None, None) => return Ok(()),
-                (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
-                    let Some(row) = pairs.next() else { return Ok(()) };
-                    let (key, row) = self.of(row)?;
-                    let (height, digest) = key.value();
-                    read_pair(digest, row.value()).ok_or_else(|| self.damaged("evidence", height))?
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let pairs = self.if_made(transaction.open_table(EVIDENCE))?;
+            let range = (from.0, &[0; 32])..=(to.0, &[0xff; 32]);
+            let pairs = pairs.map(|table| self.of(table.range(range))).transpose()?;
+            let mut pairs = pairs.into_iter().flatten().peekable();
+            let false_values = self.if_made(transaction.open_table(FALSE_VALUES))?;
+            let places = false_values.as_ref().map(|table| self.false_values_in(table, from, to));
+            let places = places.transpose()?.unwrap_or_default();
+            let mut places = places.into_iter().peekable();
+            loop {
+                // A pair that cannot be read goes first, and ends it.
+                let pair_height = pairs.peek().map(|row| row.as_ref().map_or(0, |(key, _)| key.value().0));
+                let value_height = places.peek().map(|(height, _)| *height);
+                let piece = match (pair_height, value_height) {
+                    (None, None) => return Ok(()),
+                    (Some(pair), value) if value.is_none_or(|value| pair <= value) => {
+                        let Some(row) = pairs.next() else { return Ok(()) };
+                        let (key, row) = self.of(row)?;
+                        let (height, digest) = key.value();
+                        read_pair(digest, row.value()).ok_or_else(|| self.damaged("evidence", height))?
+                    }
+                    (_, _) => {
+                        let Some((height, validator)) = places.next() else {
+                            return Ok(());
+                        };
+                        let Some(table) = &false_values else { return Ok(()) };
+                        let row = self.of(table.get((&validator, height)))?;
+                        let piece =
+                            row.and_then(|row| decode_false_value(&false_value_key(&validator, height), row.value()));
+                        piece.ok_or_else(|| self.damaged("false_values", height))?
+                    }
+                };
+                if each(piece).is_break() {
+                    return Ok(());
                 }
-                (_, _) => {
-                    let Some((height, validator)) = places.next() else {
-                        return Ok(());
-                    };
-                    let Some(table) = &false_values else { return Ok(()) };
-                    let row = self.of(table.get((&validator, height)))?;
-                    let piece =
-                        row.and_then(|row| decode_false_value(&false_value_key(&validator, height), row.value()));
-                    piece.ok_or_else(|| self.damaged("false_values", height))?
-                }
-            };
-            if each(piece).is_break() {
-                return Ok(());
             }
-        }
+        })
     }
 
     /// Reads every row.
     pub fn check_evidence(&self, rotten: &mut dyn FnMut(IndexError)) -> Result<(), IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
-            for row in self.of(table.iter())? {
-                let (key, row) = self.of(row)?;
-                let (height, digest) = key.value();
-                if read_pair(digest, row.value()).is_none() {
-                    rotten(self.damaged("evidence", height));
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            if let Some(table) = self.if_made(transaction.open_table(EVIDENCE))? {
+                for row in self.of(table.iter())? {
+                    let (key, row) = self.of(row)?;
+                    let (height, digest) = key.value();
+                    if read_pair(digest, row.value()).is_none() {
+                        rotten(self.damaged("evidence", height));
+                    }
                 }
             }
-        }
-        if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
-            for row in self.of(table.iter())? {
-                let (key, row) = self.of(row)?;
-                let (validator, height) = key.value();
-                if decode_false_value(&false_value_key(validator, height), row.value()).is_none() {
-                    rotten(self.damaged("false_values", height));
+            if let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? {
+                for row in self.of(table.iter())? {
+                    let (key, row) = self.of(row)?;
+                    let (validator, height) = key.value();
+                    if decode_false_value(&false_value_key(validator, height), row.value()).is_none() {
+                        rotten(self.damaged("false_values", height));
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The false value of a validator at a height, if one is kept.
     pub fn false_value(&self, validator: &Address, height: Height) -> Result<Option<FalseValue>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? else {
-            return Ok(None);
-        };
-        let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
-            return Ok(None);
-        };
-        match decode_false_value(&false_value_key(&validator.0, height.0), row.value()) {
-            Some(Evidence::Value(value)) => Ok(Some(*value)),
-            Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
-        }
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let Some(table) = self.if_made(transaction.open_table(FALSE_VALUES))? else {
+                return Ok(None);
+            };
+            let Some(row) = self.of(table.get((&validator.0, height.0)))? else {
+                return Ok(None);
+            };
+            match decode_false_value(&false_value_key(&validator.0, height.0), row.value()) {
+                Some(Evidence::Value(value)) => Ok(Some(*value)),
+                Some(Evidence::Votes(..) | Evidence::Proposals(..)) | None => Err(self.damaged("false_values", height)),
+            }
+        })
     }
 
     /// Height and validator of every false value from `from` to `to`, in order of height. Rows are large and lie by

@@ -5,17 +5,18 @@ use std::fmt::Debug;
 use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
 
+use super::MARK_HEAD;
 use super::rows::{
-    decode_epoch, decode_evidence, decode_floor, decode_location, decode_row, decode_segment, encode_epoch,
-    encode_evidence, encode_floor, encode_location, encode_row, encode_segment,
+    decode_epoch, decode_evidence, decode_floor, decode_head, decode_location, decode_row, decode_segment,
+    encode_epoch, encode_evidence, encode_floor, encode_head, encode_location, encode_row, encode_segment, seal_mark,
 };
 use super::tallies::RowTallies;
-use crate::index::LocationRow;
+use crate::index::{DecidedRow, LocationRow};
 use crate::ledger::SegmentRow;
 use crate::segment::{Class, Location, Position, SegmentId};
 
 /// Kinds of rows.
-pub(crate) const KINDS: u8 = 7;
+pub(crate) const KINDS: u8 = 8;
 
 /// The position in a row of the `floor` mark.
 pub(crate) fn floor(bytes: &[u8]) -> Option<Position> {
@@ -53,8 +54,8 @@ fn read_row(kind: u8, bytes: &[u8]) -> bool {
         2 => comes_back(bytes, decode_floor, |floor| encode_floor(*floor)),
         3 => comes_back(
             bytes,
-            |bytes| decode_row(HEIGHT, bytes).map(|row| (row.certificate, row.init)),
-            |(certificate, init)| encode_row(certificate, init),
+            |bytes| decode_row(HEIGHT, bytes).map(|found| found.row),
+            encode_row,
         ),
         4 => comes_back(bytes, |bytes| decode_evidence(&[], bytes), encode_evidence),
         5 => comes_back(
@@ -62,6 +63,7 @@ fn read_row(kind: u8, bytes: &[u8]) -> bool {
             |bytes| RowTallies::decode(bytes, &RowTallies::default()),
             RowTallies::encode,
         ),
+        7 => comes_back(bytes, decode_head, |(certificate, init)| head_row(certificate, init)),
         _ => comes_back(
             bytes,
             |bytes| decode_segment(SEGMENT, bytes),
@@ -80,6 +82,10 @@ fn comes_back<T: Debug + PartialEq>(
         assert_eq!(decode(&encode(row)).as_ref(), Some(row));
     }
     row.is_some()
+}
+
+fn head_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
+    seal_mark(MARK_HEAD, encode_head(certificate, init))
 }
 
 /// Rows of one of the kinds, as a store writes them.
@@ -107,9 +113,10 @@ pub(crate) fn samples(kind: u8, certificate: &CommitCertificate, init: &Init, ev
             offset: 2 * offset,
             sequence: 1,
         })],
-        3 => vec![encode_row(certificate, init)],
+        3 => vec![encode_row(&DecidedRow::new(certificate.clone(), init))],
         4 => vec![encode_evidence(evidence)],
         5 => vec![RowTallies::default().encode()],
+        7 => vec![head_row(certificate, init)],
         _ => [Class::Values, Class::Payloads]
             .map(|class| {
                 let row = SegmentRow {

@@ -12,18 +12,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use redb::{Durability, ReadableDatabase, ReadableTable};
+use redb::{Durability, ReadableTable};
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{Blobs, LogEpoch};
-use ultramarine_types::{Evidence, Height, ValueId, ValueKey};
+use ultramarine_types::{CommitCertificate, Evidence, Height, Init, ValueId, ValueKey};
 
 use super::evidence::{read_false_value, read_pair};
 use super::rows::{
-    decode_archived, decode_checked_row, decode_epoch, decode_row, encode_floor, encode_location, unsealed,
+    decode_archived, decode_checked_row, decode_epoch, decode_head, decode_row, encode_floor, encode_location,
+    encode_row, unsealed,
 };
 use super::{
-    BLOCKS, DECIDED, Index, IndexError, LOCATIONS, LocationRow, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR, MARK_OLDEST,
-    MARK_REBUILT, MARK_SILENT, MARKS,
+    BLOCKS, DECIDED, DecidedRow, Index, IndexError, LOCATIONS, LocationRow, MARK_ARCHIVED, MARK_EPOCH, MARK_FLOOR,
+    MARK_HEAD, MARK_OLDEST, MARK_REBUILT, MARK_SILENT, MARKS,
 };
 use crate::format::PAGE_BYTES;
 use crate::segment::Position;
@@ -47,7 +48,12 @@ pub(crate) struct Remains {
     /// Heights with two decisions.
     pub contradicted: Vec<Height>,
     decided: BTreeMap<Height, ValueId>,
+    /// Of heights that were the head once, the newest [`HEADS_MAX`].
+    heads: BTreeMap<Height, (CommitCertificate, Init)>,
 }
+
+/// The head may lie lower than the newest mark of one: decisions without their record do not count.
+const HEADS_MAX: usize = 64;
 
 /// What a rebuilt index says beside its rows.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +75,21 @@ impl Index {
             for (key, row) in rows(leaf, Some(HEIGHT_BYTES)) {
                 let height = Height(Cursor::new(key).u64().unwrap_or_default());
                 if let Some(found) = decode_checked_row(height, row) {
-                    let id = found.certificate.value_id;
-                    if *remains.decided.entry(height).or_insert(id) != id {
-                        remains.contradicted.push(height);
-                    }
-                    decided.push((height, row, found.init.metadata.header.block_hash));
+                    remains.decides(&found.row);
+                    decided.push((height, row.to_vec(), found.row.block_hash));
                 }
             }
-            rows(leaf, None).for_each(|(name, row)| remains.take_mark(name, row));
+            for (name, row) in rows(leaf, None) {
+                remains.take_mark(name, row);
+                if name == MARK_HEAD.as_bytes()
+                    && let Some((certificate, init)) = decode_head(row)
+                {
+                    let row = DecidedRow::new(certificate.clone(), &init);
+                    remains.decides(&row);
+                    decided.push((certificate.height, encode_row(&row), row.block_hash));
+                    remains.take_head(certificate, init);
+                }
+            }
             evidence.extend(rows(leaf, Some(PAIR_KEY_BYTES)).filter_map(|(key, row)| {
                 let (height, digest) = key.split_at_checked(8)?;
                 let pair = read_pair(digest.try_into().ok()?, row)?;
@@ -93,7 +106,7 @@ impl Index {
 
     fn keep_found(
         &self,
-        found: &[(Height, &[u8], ultramarine_types::Hash)],
+        found: &[(Height, Vec<u8>, ultramarine_types::Hash)],
         evidence: &[Evidence],
     ) -> Result<(), IndexError> {
         if !evidence.is_empty() {
@@ -109,7 +122,7 @@ impl Index {
             let mut decided = self.of(transaction.open_table(DECIDED))?;
             let mut blocks = self.of(transaction.open_table(BLOCKS))?;
             for (height, row, block_hash) in found {
-                self.of(decided.insert(height.0, *row))?;
+                self.of(decided.insert(height.0, row.as_slice()))?;
                 self.of(blocks.insert(&block_hash.0, height.0))?;
             }
         }
@@ -120,20 +133,26 @@ impl Index {
     pub(crate) fn end_rebuilding(
         &self,
         records: &HashMap<ValueKey, LocationRow>,
+        remains: &Remains,
         rebuilt: impl FnOnce(Height) -> Rebuilt,
     ) -> Result<Option<Height>, IndexError> {
         let (mut places, mut above) = (Vec::new(), Vec::new());
         {
-            let transaction = self.of(self.database.begin_read())?;
+            let transaction = self.begin_read()?;
             let decided = self.of(transaction.open_table(DECIDED))?;
             for row in self.of(decided.iter())?.rev() {
                 let (height, row) = self.of(row)?;
                 let height = Height(height.value());
-                let row = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
-                let id = row.certificate.value_id;
+                let found = decode_row(height, row.value()).ok_or_else(|| self.damaged("decided", height))?;
+                let DecidedRow {
+                    certificate,
+                    block_hash,
+                    ..
+                } = found.row;
+                let id = certificate.value_id;
                 match records.get(&ValueKey { height, id }) {
                     Some(place) => places.push((height, *place)),
-                    None if places.is_empty() => above.push((height, row.init.metadata.header.block_hash)),
+                    None if places.is_empty() => above.push((height, block_hash)),
                     None => {}
                 }
             }
@@ -167,6 +186,9 @@ impl Index {
             for name in [MARK_SILENT, MARK_REBUILT] {
                 self.insert_mark(&mut marks, name, silent_through.0.to_le_bytes().to_vec())?;
             }
+            if let Some((certificate, init)) = remains.heads.get(&head) {
+                self.insert_head_mark(&mut marks, certificate, init)?;
+            }
             let through = archived.0.min(head);
             if through > Height::GENESIS {
                 let archived = super::rows::encode_archived(through, archived.1);
@@ -192,6 +214,20 @@ impl Remains {
             self.epoch = decode_epoch(mark)
                 .filter(|epoch| epoch.generation > newest)
                 .or(self.epoch);
+        }
+    }
+
+    fn take_head(&mut self, certificate: CommitCertificate, init: Init) {
+        self.heads.insert(certificate.height, (certificate, init));
+        if self.heads.len() > HEADS_MAX {
+            self.heads.pop_first();
+        }
+    }
+
+    fn decides(&mut self, row: &DecidedRow) {
+        let ValueKey { height, id } = row.key();
+        if *self.decided.entry(height).or_insert(id) != id {
+            self.contradicted.push(height);
         }
     }
 }

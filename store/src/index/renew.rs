@@ -6,7 +6,7 @@
 
 use std::ops::Bound;
 
-use redb::{Key, ReadableDatabase, ReadableTable, TableDefinition, TableError, Value};
+use redb::{Key, ReadableTable, TableDefinition, TableError, Value};
 
 use super::evidence::{EVIDENCE, FALSE_VALUES};
 use super::segments::SEGMENTS;
@@ -32,38 +32,37 @@ impl Index {
         &self,
         definition: TableDefinition<'_, K, V>,
     ) -> Result<(), IndexError> {
-        match self.of(self.database.begin_read())?.open_table(definition) {
+        match self.begin_read()?.open_table(definition) {
             // Some are made with their first rows.
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             table => drop(self.of(table)?),
         }
         let mut last: Option<Vec<u8>> = None;
         loop {
-            let mut transaction = self.begin_write()?;
-            self.set_durable(&mut transaction)?;
-            let mut table = self.of(transaction.open_table(definition))?;
-            let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-            {
-                let behind = last.as_deref().map(K::from_bytes);
-                let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-                let mut bytes = 0;
-                for row in self.of(table.range::<K::SelfType<'_>>((from, Bound::Unbounded)))? {
-                    let (key, value) = self.of(row)?;
-                    let (key, value) = (key.value(), value.value());
-                    let value = V::as_bytes(&value).as_ref().to_vec();
-                    bytes += value.len();
-                    rows.push((K::as_bytes(&key).as_ref().to_vec(), value));
-                    if rows.len() == ROWS_MAX || bytes >= ROWS_BYTES_MAX {
-                        break;
+            let renewed = self.change(|transaction| {
+                let mut table = self.of(transaction.open_table(definition))?;
+                let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+                {
+                    let behind = last.as_deref().map(K::from_bytes);
+                    let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+                    let mut bytes = 0;
+                    for row in self.of(table.range::<K::SelfType<'_>>((from, Bound::Unbounded)))? {
+                        let (key, value) = self.of(row)?;
+                        let (key, value) = (key.value(), value.value());
+                        let value = V::as_bytes(&value).as_ref().to_vec();
+                        bytes += value.len();
+                        rows.push((K::as_bytes(&key).as_ref().to_vec(), value));
+                        if rows.len() == ROWS_MAX || bytes >= ROWS_BYTES_MAX {
+                            break;
+                        }
                     }
                 }
-            }
-            for (key, value) in &rows {
-                self.of(table.insert(K::from_bytes(key), V::from_bytes(value)))?;
-            }
-            drop(table);
-            let Some((key, _)) = rows.pop() else { return Ok(()) };
-            self.of(transaction.commit())?;
+                for (key, value) in &rows {
+                    self.of(table.insert(K::from_bytes(key), V::from_bytes(value)))?;
+                }
+                Ok(rows.pop())
+            })?;
+            let Some((key, _)) = renewed else { return Ok(()) };
             last = Some(key);
         }
     }

@@ -2,41 +2,100 @@
 
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{Blobs, LogEpoch};
-use ultramarine_types::{CommitCertificate, Evidence, Height, Init};
+use ultramarine_types::{CommitCertificate, Evidence, Hash, Height, Init, ValueKey};
 
-use super::LocationRow;
+use super::{LocationRow, MARK_HEAD};
 use crate::format::{Fields, PAGE_BYTES, STORE_VERSION, crc32c};
 use crate::ledger::SegmentRow;
 use crate::record::RECORD_BYTES_MAX;
 use crate::segment::{Class, Location, Position, SegmentId};
 
-/// Layers 1 and 2 of a decided height.
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-pub(super) struct Row {
+/// A row of `decided`: what is asked of a height without its record. The `Init` lies in the record alone.
+#[derive(Clone, PartialEq, Eq, Debug, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct DecidedRow {
     pub certificate: CommitCertificate,
-    pub init: Init,
+    /// The execution block's.
+    pub block_hash: Hash,
+    /// The block's time in unix seconds.
+    pub timestamp: u64,
+    /// Blobs that its metadata names.
+    pub blobs_count: u32,
 }
 
-pub(super) fn encode_row(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
-    let row = Row {
-        certificate: certificate.clone(),
-        init: init.clone(),
-    };
-    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written");
+impl DecidedRow {
+    pub fn new(certificate: CommitCertificate, init: &Init) -> Self {
+        let metadata = &init.metadata;
+        Self {
+            certificate,
+            block_hash: metadata.header.block_hash,
+            timestamp: metadata.header.timestamp,
+            blobs_count: metadata.blobs_count,
+        }
+    }
+
+    /// Whether it is the row of a value with this `Init`.
+    pub fn is_of(&self, init: &Init) -> bool {
+        let metadata = &init.metadata;
+        self.block_hash == metadata.header.block_hash
+            && self.timestamp == metadata.header.timestamp
+            && self.blobs_count == metadata.blobs_count
+    }
+
+    pub const fn key(&self) -> ValueKey {
+        ValueKey {
+            height: self.certificate.height,
+            id: self.certificate.value_id,
+        }
+    }
+}
+
+/// A row as it was when it had the `Init` as well, and the `head` mark.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct RowWithInit {
+    certificate: CommitCertificate,
+    init: Init,
+}
+
+/// What a row of `decided` says.
+pub(super) struct FoundRow {
+    pub row: DecidedRow,
+    /// Only an older row has it.
+    pub init: Option<Init>,
+}
+
+pub(super) fn encode_row(row: &DecidedRow) -> Vec<u8> {
+    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(row).expect("an archive in memory cannot fail to be written");
+    sealed(&row.certificate.height.0.to_le_bytes(), versioned(ROW_LEAN, &archive))
+}
+
+/// A row as version 2 of the index wrote it.
+#[cfg(test)]
+pub(crate) fn encode_row_with_init(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
+    let archive = archive_with_init(certificate, init);
     sealed(&certificate.height.0.to_le_bytes(), versioned(ROW_CHECKED, &archive))
 }
 
-pub(super) fn decode_row(height: Height, bytes: &[u8]) -> Option<Row> {
-    let archive = archive_of(&height.0.to_le_bytes(), bytes)?;
-    let row = rkyv::from_bytes::<Row, rkyv::rancor::Error>(&archive).ok()?;
-    (row.certificate.height == height).then_some(row)
+pub(super) fn decode_row(height: Height, bytes: &[u8]) -> Option<FoundRow> {
+    let key = height.0.to_le_bytes();
+    let found = if bytes.starts_with(&ROW_LEAN.to_le_bytes()) {
+        let archive = aligned(unsealed(&key, bytes)?.get(2..)?);
+        let row = rkyv::from_bytes::<DecidedRow, rkyv::rancor::Error>(&archive).ok()?;
+        FoundRow { row, init: None }
+    } else {
+        let archive = archive_of(&key, bytes)?;
+        let RowWithInit { certificate, init } = rkyv::from_bytes::<_, rkyv::rancor::Error>(&archive).ok()?;
+        let row = DecidedRow::new(certificate, &init);
+        FoundRow { row, init: Some(init) }
+    };
+    (found.row.certificate.height == height).then_some(found)
 }
 
 /// The same of a row that says by a checksum that it is whole.
-pub(super) fn decode_checked_row(height: Height, bytes: &[u8]) -> Option<Row> {
-    bytes
-        .starts_with(&ROW_CHECKED.to_le_bytes())
-        .then(|| decode_row(height, bytes))?
+pub(super) fn decode_checked_row(height: Height, bytes: &[u8]) -> Option<FoundRow> {
+    let is_checked = [ROW_CHECKED, ROW_LEAN]
+        .iter()
+        .any(|version| bytes.starts_with(&version.to_le_bytes()));
+    is_checked.then(|| decode_row(height, bytes))?
 }
 
 /// A row whose key is a digest of it needs no other checksum.
@@ -60,9 +119,7 @@ pub(super) fn decode_false_value(key: &[u8], row: &[u8]) -> Option<Evidence> {
     }
     let mut masked = unsealed(key, row)?.get(2..)?.to_vec();
     unmask(&mut masked);
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(masked.len());
-    aligned.extend_from_slice(masked.get(MASK_BYTES..)?);
-    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&aligned).ok()
+    rkyv::from_bytes::<Evidence, rkyv::rancor::Error>(&aligned(masked.get(MASK_BYTES..)?)).ok()
 }
 
 /// Bytes of a mask.
@@ -89,6 +146,8 @@ pub(super) fn decode_evidence(key: &[u8], bytes: &[u8]) -> Option<Evidence> {
 const ROW_PLAIN: u16 = STORE_VERSION;
 /// A row that ends with its checksum.
 const ROW_CHECKED: u16 = STORE_VERSION | 0x0100;
+/// A row of `decided` that ends with its checksum and has no `Init`.
+const ROW_LEAN: u16 = STORE_VERSION | 0x0300;
 const _: () = assert!(STORE_VERSION < 0x0100, "the upper byte of a row's version is our own");
 
 fn versioned(version: u16, archive: &[u8]) -> Vec<u8> {
@@ -104,10 +163,13 @@ fn archive_of(key: &[u8], row: &[u8]) -> Option<rkyv::util::AlignedVec<16>> {
         ROW_CHECKED => unsealed(key, row)?,
         _ => return None,
     };
-    let archive = row.get(2..)?;
+    row.get(2..).map(aligned)
+}
+
+fn aligned(archive: &[u8]) -> rkyv::util::AlignedVec<16> {
     let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(archive.len());
     aligned.extend_from_slice(archive);
-    Some(aligned)
+    aligned
 }
 
 /// Ends a row with a checksum over its key and itself.
@@ -139,6 +201,30 @@ pub(super) fn open_mark<'a>(name: &str, row: &'a [u8], mark_bytes: usize) -> Opt
         return Some(row);
     }
     unsealed(name.as_bytes(), row).filter(|mark| mark.len() == mark_bytes)
+}
+
+/// The `head` mark.
+pub(super) fn encode_head(certificate: &CommitCertificate, init: &Init) -> Vec<u8> {
+    archive_with_init(certificate, init).to_vec()
+}
+
+/// Certificate and `Init` out of the row of the `head` mark, if they are of one value.
+pub(super) fn decode_head(row: &[u8]) -> Option<(CommitCertificate, Init)> {
+    let archive = aligned(unsealed(MARK_HEAD.as_bytes(), row)?);
+    let RowWithInit { certificate, init } = rkyv::from_bytes::<_, rkyv::rancor::Error>(&archive).ok()?;
+    let key = ValueKey {
+        height: certificate.height,
+        id: certificate.value_id,
+    };
+    (init.key() == key).then_some((certificate, init))
+}
+
+fn archive_with_init(certificate: &CommitCertificate, init: &Init) -> rkyv::util::AlignedVec {
+    let row = RowWithInit {
+        certificate: certificate.clone(),
+        init: init.clone(),
+    };
+    rkyv::to_bytes::<rkyv::rancor::Error>(&row).expect("an archive in memory cannot fail to be written")
 }
 
 /// Bytes of a location with the time of its last change, and of one from before that was kept.

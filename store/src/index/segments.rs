@@ -1,6 +1,6 @@
 //! This part of the index knows which heights lie in which segment, and what changes when records are moved.
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use ultramarine_types::Height;
 
 use super::rows::{decode_location, decode_segment, encode_floor, encode_segment};
@@ -49,17 +49,19 @@ impl Index {
 
     /// The same, with `None` for a row that is damaged.
     pub(super) fn segment_rows(&self) -> Result<Option<FoundRows>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let Some(table) = self.if_made(transaction.open_table(SEGMENTS))? else {
-            return Ok(None);
-        };
-        let mut rows = Vec::new();
-        for row in self.of(table.iter())? {
-            let (id, row) = self.of(row)?;
-            let id = SegmentId(id.value());
-            rows.push((id, decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX)));
-        }
-        Ok(Some(rows))
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let Some(table) = self.if_made(transaction.open_table(SEGMENTS))? else {
+                return Ok(None);
+            };
+            let mut rows = Vec::new();
+            for row in self.of(table.iter())? {
+                let (id, row) = self.of(row)?;
+                let id = SegmentId(id.value());
+                rows.push((id, decode_segment(id, row.value()).filter(|_| id.0 < u64::MAX)));
+            }
+            Ok(Some(rows))
+        })
     }
 
     /// Heights from `from` on and below `below` that lie in a segment, at most `rows_max`.
@@ -70,23 +72,25 @@ impl Index {
         below: Height,
         rows_max: usize,
     ) -> Result<HeightsFound, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let table = self.of(transaction.open_table(LOCATIONS))?;
-        let mut found = HeightsFound::default();
-        for (looked_at, row) in self.of(table.range(from.0..below.0))?.enumerate() {
-            let (height, row) = self.of(row)?;
-            let height = Height(height.value());
-            if found.rows.len() == rows_max || looked_at == LOOKED_AT_MAX {
-                found.next = Some(height);
-                break;
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let table = self.of(transaction.open_table(LOCATIONS))?;
+            let mut found = HeightsFound::default();
+            for (looked_at, row) in self.of(table.range(from.0..below.0))?.enumerate() {
+                let (height, row) = self.of(row)?;
+                let height = Height(height.value());
+                if found.rows.len() == rows_max || looked_at == LOOKED_AT_MAX {
+                    found.next = Some(height);
+                    break;
+                }
+                match decode_location(height, row.value()) {
+                    Some(row) if row.location.segment == segment => found.rows.push((height, row)),
+                    Some(_) => {}
+                    None => found.damaged.push(height),
+                }
             }
-            match decode_location(height, row.value()) {
-                Some(row) if row.location.segment == segment => found.rows.push((height, row)),
-                Some(_) => {}
-                None => found.damaged.push(height),
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     pub(super) fn write_relocation(

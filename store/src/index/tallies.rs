@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
-use redb::{ReadableDatabase, ReadableTable, Table};
+use redb::{ReadableTable, Table};
 use ultramarine_types::Height;
 use ultramarine_types::canonical::Cursor;
 use ultramarine_types::storage::{BlobState, Blobs, StateTallies};
@@ -84,13 +84,15 @@ impl RowTallies {
 impl Index {
     /// Where a decided height's record lies.
     pub fn location(&self, height: Height) -> Result<Option<LocationRow>, IndexError> {
-        let transaction = self.of(self.database.begin_read())?;
-        let locations = self.of(transaction.open_table(LOCATIONS))?;
-        let row = self.of(locations.get(height.0))?;
-        let decode = |row: redb::AccessGuard<'_, &[u8]>| {
-            decode_location(height, row.value()).ok_or_else(|| self.damaged("locations", height))
-        };
-        row.map(decode).transpose()
+        self.guard(|| {
+            let transaction = self.begin_read()?;
+            let locations = self.of(transaction.open_table(LOCATIONS))?;
+            let row = self.of(locations.get(height.0))?;
+            let decode = |row: redb::AccessGuard<'_, &[u8]>| {
+                decode_location(height, row.value()).ok_or_else(|| self.damaged("locations", height))
+            };
+            row.map(decode).transpose()
+        })
     }
 
     /// The file.
@@ -136,27 +138,29 @@ impl Index {
 
     /// Takes the tallies from their mark. A directory without it has its rows counted, once.
     pub(super) fn load_tallies(&self) -> Result<(), IndexError> {
-        let none = self.none_tallied()?;
-        let transaction = self.of(self.database.begin_read())?;
-        let marks = self.of(transaction.open_table(MARKS))?;
-        let row = self.of(marks.get(MARK_TALLIES))?;
-        let mark = row
-            .as_ref()
-            .and_then(|row| open_mark(MARK_TALLIES, row.value(), RowTallies::BYTES));
-        let found = mark.and_then(|mark| RowTallies::decode(mark, &none));
-        // Without the mark of the archive they are of other states.
-        let found = found.filter(|found| {
-            found.archived_through > Height::GENESIS || found.states.of(BlobState::Archived).heights == 0
-        });
-        let tallies = match found {
-            Some(tallies) => tallies,
-            None => RowTallies {
-                states: self.recount()?,
-                ..none
-            },
-        };
-        self.set_tallies(tallies);
-        Ok(())
+        self.guard(|| {
+            let none = self.none_tallied()?;
+            let transaction = self.begin_read()?;
+            let marks = self.of(transaction.open_table(MARKS))?;
+            let row = self.of(marks.get(MARK_TALLIES))?;
+            let mark = row
+                .as_ref()
+                .and_then(|row| open_mark(MARK_TALLIES, row.value(), RowTallies::BYTES));
+            let found = mark.and_then(|mark| RowTallies::decode(mark, &none));
+            // Without the mark of the archive they are of other states.
+            let found = found.filter(|found| {
+                found.archived_through > Height::GENESIS || found.states.of(BlobState::Archived).heights == 0
+            });
+            let tallies = match found {
+                Some(tallies) => tallies,
+                None => RowTallies {
+                    states: self.recount()?,
+                    ..none
+                },
+            };
+            self.set_tallies(tallies);
+            Ok(())
+        })
     }
 
     /// Writes a row of `locations`, and counts it.

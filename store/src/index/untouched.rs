@@ -25,10 +25,10 @@ pub(super) struct Untouched {
     written: Mutex<Written>,
 }
 
-/// Transactions that a writer of the same file has begun, and how many they were when reading began.
+/// Beginnings and ends of the transactions of a writer of the same file, and how many they were when reading began.
 #[derive(Debug)]
 pub(super) struct OtherWriter {
-    begun: Arc<AtomicU64>,
+    writes: Arc<AtomicU64>,
     before: u64,
 }
 
@@ -67,7 +67,7 @@ impl Untouched {
         let there = file_bytes.saturating_sub(from).min(PAGE_BYTES);
         self.file.read_exact_at(&mut bytes[..index(there)?], from)?;
         // Pages of two moments are each right, and together nonsense, over which redb panics even while it closes.
-        let is_written = |writer: &OtherWriter| writer.begun.load(Ordering::Acquire) != writer.before;
+        let is_written = |writer: &OtherWriter| writer.writes.load(Ordering::Acquire) != writer.before;
         if self.writer.as_ref().is_some_and(is_written) {
             return Err(io::Error::other("the file is written meanwhile"));
         }
@@ -82,10 +82,10 @@ impl Index {
     }
 
     /// Opens this index's own file for reading once more, as [`Index::open_untouched`] does. Fails if a transaction
-    /// begins meanwhile; `before` of them had begun when nothing was written.
+    /// begins meanwhile; `before` is what [`Index::writes`] said when none was under way.
     pub fn open_again(&self, chain: ChainIdentity, before: u64) -> Result<Self, IndexError> {
-        let begun = Arc::clone(&self.writes_begun);
-        Self::open_beside(&self.path, chain, Some(OtherWriter { begun, before }))
+        let writes = Arc::clone(&self.writes);
+        Self::open_beside(&self.path, chain, Some(OtherWriter { writes, before }))
     }
 
     fn open_beside(path: &Path, chain: ChainIdentity, writer: Option<OtherWriter>) -> Result<Self, IndexError> {
@@ -95,9 +95,9 @@ impl Index {
                 .set_check_integrity_on_open(true)
                 .create_with_backend(untouched)
         });
-        let index = Self::from_database(path, database)?;
+        let index = Self::from_database(path, chain, database, Arc::default())?;
         index.compare(chain)?;
-        index.load_tallies()?;
+        index.load()?;
         Ok(index)
     }
 }

@@ -51,10 +51,11 @@ fn a_record_header_has_these_bytes() {
         body_crc: 0xdead_beef,
         table_crc: NonZeroU32::new(0x0bad_cafe),
         synced_below: 4,
+        init_crc: NonZeroU32::new(0xbaad_f00d),
     };
     let golden = [
         "55524543",
-        "0200",
+        "0300",
         "01",
         "03",
         "0300000000000000",
@@ -69,25 +70,38 @@ fn a_record_header_has_these_bytes() {
         "efbeadde",
         "fecaad0b",
         "0400000000000000",
-        &"00".repeat(20),
+        "0df0adba",
+        &"00".repeat(16),
         GOLDEN_RECORD_CRC,
     ]
     .concat();
     assert_eq!(hex(&header.encode()), golden);
     assert_eq!(RecordHeader::decode(&header.encode()), Ok(header));
-    // As it was before there were the last two.
+    // Version 2.
     let older = RecordHeader {
+        init_crc: None,
+        ..header
+    };
+    let golden = golden
+        .replace("555245430300", "555245430200")
+        .replace("0df0adba", "00000000");
+    let golden_2 = golden.replace(GOLDEN_RECORD_CRC, GOLDEN_RECORD_CRC_2);
+    assert_eq!(hex(&older.encode()), golden_2);
+    assert_eq!(RecordHeader::decode(&older.encode()), Ok(older));
+    // As it was before there were the last two.
+    let oldest = RecordHeader {
         table_crc: None,
         synced_below: 0,
-        ..header
+        ..older
     };
     let golden = golden.replace("fecaad0b0400", "000000000000");
     let golden = golden.replace(GOLDEN_RECORD_CRC, GOLDEN_OLDER_RECORD_CRC);
-    assert_eq!(hex(&older.encode()), golden);
-    assert_eq!(RecordHeader::decode(&older.encode()), Ok(older));
+    assert_eq!(hex(&oldest.encode()), golden);
+    assert_eq!(RecordHeader::decode(&oldest.encode()), Ok(oldest));
 }
+const GOLDEN_RECORD_CRC_2: &str = "791ff947";
 const GOLDEN_OLDER_RECORD_CRC: &str = "a22909de";
-const GOLDEN_RECORD_CRC: &str = "791ff947";
+const GOLDEN_RECORD_CRC: &str = "a8130087";
 
 #[test]
 fn a_log_header_has_these_bytes() {
@@ -204,15 +218,19 @@ proptest! {
 
 /// What stands between a record's header and its blobs, piece by piece.
 #[test]
-fn a_records_body_is_table_lists_init_and_payload() {
+fn a_records_body_is_table_init_lists_and_payload() {
     let value = value(7, 5, 2);
     let bytes = record_bytes(&value, LINEAGE, 0);
     let header = RecordHeader::decode(&bytes).expect("its header");
     assert_eq!(header.lists_bytes, 32 + 2 * (48 + 32 + 48));
     let crc = |index: usize| format!("{:08x}", crate::crc32c(&value.blobs[index]).swap_bytes());
+    let table = [crc(0), crc(1)].concat();
+    assert_eq!(hex(&bytes[128..136]), table);
+    let lists_at = 136 + header.init_bytes as usize;
+    assert_eq!((header.init_at(), header.init_end()), (136, lists_at as u64));
+    let init = record::decode_init(&header, &bytes[136..lists_at]).expect("its init");
+    assert_eq!(init, *value.init);
     let golden = [
-        crc(0),
-        crc(1),
         hex(&ultramarine_types::canonical::sha256(&value.payload).0),
         "05".repeat(48),
         "04".repeat(48),
@@ -222,12 +240,62 @@ fn a_records_body_is_table_lists_init_and_payload() {
         "01".repeat(48),
     ]
     .concat();
-    let lists_end = 128 + golden.len() / 2;
-    assert_eq!(hex(&bytes[128..lists_end]), golden);
-    let payload_at = lists_end + header.init_bytes as usize;
+    let payload_at = lists_at + golden.len() / 2;
+    assert_eq!(hex(&bytes[lists_at..payload_at]), golden);
     assert_eq!(bytes[payload_at..payload_at + 1005], value.payload);
     assert!(bytes[payload_at + 1005..4096].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[4096..4096 + BLOB_BYTES], value.blobs[0]);
+}
+
+/// The same record as version 2 wrote it.
+pub(super) fn of_version_2(record: &[u8]) -> Vec<u8> {
+    let header = RecordHeader::decode(record).expect("its header");
+    let [table_end, init_end] = [header.table_end() as usize, header.init_end() as usize];
+    let lists_end = init_end + header.lists_bytes as usize;
+    let (table, init, lists) = (
+        &record[128..table_end],
+        &record[table_end..init_end],
+        &record[init_end..lists_end],
+    );
+    let body = [table, lists, init, &record[lists_end..]].concat();
+    let header = RecordHeader {
+        init_crc: None,
+        body_crc: crate::crc32c(&body[..header.body_bytes() as usize]),
+        ..header
+    };
+    [&header.encode()[..], &body].concat()
+}
+
+#[test]
+fn a_record_of_version_2_is_read_as_well() {
+    for blobs in [0, 2] {
+        let value = value(7, 5, blobs);
+        let older = Bytes::from(of_version_2(&record_bytes(&value, LINEAGE, 0)));
+        assert_eq!(older[4..6], [2, 0]);
+        let found = record::decode(&older, CheckDepth::All).expect("a whole record");
+        assert_same(&found.assembly, &value);
+    }
+}
+
+#[test]
+fn an_init_with_a_flipped_bit_is_never_taken() {
+    let value = value(7, 5, 2);
+    let bytes = record_bytes(&value, LINEAGE, 0);
+    let header = RecordHeader::decode(&bytes).expect("its header");
+    let init = &bytes[header.init_at() as usize..header.init_end() as usize];
+    for at in 0..init.len() {
+        let mut damaged = init.to_vec();
+        damaged[at] ^= 1;
+        assert_eq!(record::decode_init(&header, &damaged), Err(RecordError::Body));
+    }
+    let other = RecordHeader {
+        key: ultramarine_types::ValueKey {
+            height: Height(8),
+            ..header.key
+        },
+        ..header
+    };
+    assert_eq!(record::decode_init(&other, init), Err(RecordError::Foreign));
 }
 
 #[test]
@@ -270,7 +338,8 @@ fn with_body_byte(value: &ultramarine_types::Assembly, at: usize) -> Bytes {
 #[test]
 fn a_list_that_the_metadata_does_not_bind_is_never_taken() {
     let value = value(7, 5, 2);
-    let lists_at = 128 + 2 * 4;
+    let header = RecordHeader::decode(&record_bytes(&value, LINEAGE, 0)).expect("its header");
+    let lists_at = header.init_end() as usize;
     for (at, kind) in [
         (0, ListKind::Chunks),
         (32, ListKind::Commitments),
@@ -299,9 +368,9 @@ fn lists_of_another_length_are_never_taken() {
         (u32::try_from(LISTS_BYTES_MAX).expect("small") + 1, RecordError::Header),
     ] {
         let kept = (header.lists_bytes.min(lists_bytes)) as usize;
-        let lists_at = 128 + 2 * 4;
+        let lists_at = header.init_end() as usize;
         let mut body = whole[128..lists_at + kept].to_vec();
-        body.resize(2 * 4 + lists_bytes as usize, 0);
+        body.resize(lists_at - 128 + lists_bytes as usize, 0);
         body.extend(&whole[lists_at + header.lists_bytes as usize..128 + header.body_bytes() as usize]);
         let header = RecordHeader {
             lists_bytes,

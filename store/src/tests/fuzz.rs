@@ -11,10 +11,12 @@ use bytes::Bytes;
 use ultramarine_types::Height;
 use ultramarine_types::storage::{LogEpoch, Tag};
 
+use super::formats::of_version_2;
 use super::images::Image;
 use super::laws::{self, LINEAGE};
 use super::support::*;
 use crate::format::whole_pages;
+use crate::index::encode_row_with_init;
 use crate::index::laws::KINDS;
 use crate::log::{LogHeader, encode_frame};
 use crate::record;
@@ -186,6 +188,7 @@ fn write_the_seeds() {
     with_blobs.truncate(4096);
     let records = vec![
         record(7, 0, 0, Whole, 0),
+        of_version_2(&record(7, 0, 0, Whole, 0)),
         record(8, 3, 3000, Moved, 4),
         record(8, 1, 100, NeverHeld, 1),
         with_blobs,
@@ -245,13 +248,17 @@ fn write_the_seeds() {
     ];
     write("store_scan", images);
 
-    let rows: Vec<Vec<u8>> = (0..KINDS)
+    let mut rows: Vec<Vec<u8>> = (0..KINDS)
         .flat_map(|kind| {
             let value = value(7, 7, 1);
             let rows = crate::index::laws::samples(kind, &certificate(&value), &value.init, &two_votes(7));
             rows.into_iter().map(move |row| [vec![kind], row].concat())
         })
         .collect();
+    // As version 2 wrote it.
+    let older = value(7, 7, 1);
+    let older = encode_row_with_init(&certificate(&older), &older.init);
+    rows.push([vec![3], older].concat());
     write("store_rows", rows);
 
     let id = SegmentId(0xdead_beef);

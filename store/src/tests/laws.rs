@@ -7,8 +7,8 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
+use ultramarine_types::Height;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Height, Init};
 
 use crate::format::{FILE_HEADER_BYTES, Lineage, PAGE_BYTES, crc32c};
 use crate::log::{self, FRAME_HEADER_BYTES, FRAME_MAGIC, FoundLog, LogHeader, encode_frame};
@@ -47,6 +47,11 @@ fn read_record(bytes: &[u8]) -> bool {
     assert_eq!(body.assembly.init, found.assembly.init);
     assert_eq!(body.assembly.payload, found.assembly.payload);
     let header = found.header;
+    let init = bytes.slice(header.init_at() as usize..header.init_end() as usize);
+    if header.init_crc.is_some_and(|crc| crc.get() == crc32c(&init)) {
+        let init = record::decode_init(&header, &init).expect("the init by itself");
+        assert_eq!(init, *found.assembly.init);
+    }
     for (index, blob) in (0..).zip(&found.assembly.blobs) {
         assert_eq!(header.blob_crc(&bytes, index), Ok(crc32c(blob)), "one blob by itself");
     }
@@ -82,14 +87,13 @@ pub(super) fn mended_record(bytes: &[u8]) -> Option<Vec<u8>> {
     let body_end = RECORD_HEADER_BYTES + end(header.body_bytes())?;
     let body = bytes.get(RECORD_HEADER_BYTES..body_end)?;
     let table = &body[..end(header.table_end())? - RECORD_HEADER_BYTES];
-    let init = body.get(table.len() + header.lists_bytes as usize..)?;
-    let init = init.get(..header.init_bytes as usize)?;
-    let mut aligned = rkyv::util::AlignedVec::<16>::new();
-    aligned.extend_from_slice(init);
-    let init = rkyv::from_bytes::<Init, rkyv::rancor::Error>(&aligned);
+    let init = bytes.get(end(header.init_at())?..end(header.init_end())?)?;
+    let init_crc = header.init_crc.and_then(|_| NonZeroU32::new(crc32c(init)));
+    let init = record::read_init(init);
     let header = RecordHeader {
         body_crc: crc32c(body),
         table_crc: NonZeroU32::new(crc32c(table)),
+        init_crc,
         key: init.map_or(header.key, |init| init.key()),
         ..header
     };

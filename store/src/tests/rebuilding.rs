@@ -10,8 +10,8 @@ use ultramarine_types::{Assembly, Height};
 use super::damage::{HEIGHTS, living, read_all};
 use super::support::*;
 
-const INDEX: &str = "index.redb";
-const DAMAGED: &str = "index.redb.damaged";
+pub(super) const INDEX: &str = "index.redb";
+pub(super) const DAMAGED: &str = "index.redb.damaged";
 
 fn overwrite(folder: &Path, page: u64, fill: u8) {
     let file = OpenOptions::new()
@@ -22,7 +22,7 @@ fn overwrite(folder: &Path, page: u64, fill: u8) {
 }
 
 /// Pages of the index with anything in them.
-fn pages(folder: &Path) -> Vec<u64> {
+pub(super) fn pages(folder: &Path) -> Vec<u64> {
     let bytes = std::fs::read(folder.join(INDEX)).expect("the index");
     let pages = bytes.chunks(4096).zip(0..);
     let pages = pages.filter(|(page, _)| page.iter().any(|byte| *byte != 0));
@@ -30,7 +30,7 @@ fn pages(folder: &Path) -> Vec<u64> {
 }
 
 /// Stores every damaged height again, as the core has it fetched.
-fn heal(store: &mut Store, values: &[Assembly]) {
+pub(super) fn heal(store: &mut Store, values: &[Assembly]) {
     for height in store.view.damaged() {
         let value = &values[height.0 as usize - 1];
         store.ask([StoreRequest::Vouch(Box::new(certificate(value)))]);

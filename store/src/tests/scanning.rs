@@ -222,7 +222,7 @@ fn a_segment_without_its_header_is_believed_by_its_first_record() {
 fn a_record_or_a_header_of_a_later_version_is_refused_and_nothing_is_freed() {
     // Version and checksum, of a record and of a segment's and a log's header.
     let later = |bytes: &mut [u8], at: usize, crc_at: usize| {
-        bytes[at] = 3;
+        bytes[at] += 1;
         let crc = crc32c(&bytes[..crc_at]);
         bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
     };
@@ -247,7 +247,7 @@ fn a_record_or_a_header_of_a_later_version_is_refused_and_nothing_is_freed() {
         for _ in 0..2 {
             let refused = Store::try_open(folder.path(), &options()).err().expect("it is later");
             assert!(
-                matches!(refused, OpenError::Format { found: 3, .. }),
+                matches!(refused, OpenError::Format { found: 3 | 4, .. }),
                 "{what}: {refused}"
             );
             assert!(refused.to_string().contains("a newer version wrote it"), "{refused}");

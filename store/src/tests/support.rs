@@ -18,6 +18,7 @@ use ultramarine_types::{
     KzgProof, Lists, Lsn, Round, Signature, ValueId, ValueKey, ValueMetadata, Vote, VoteKind, fixtures,
 };
 
+use crate::record::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::{OpenError, OpenStore, StoreOptions, View, Writer, open};
 
 pub const CHAIN: ChainIdentity = ChainIdentity([9; 32]);
@@ -42,9 +43,25 @@ pub fn cold() -> StoreOptions {
     }
 }
 
-/// Flips a bit of what stands before the blobs of a stored value.
+/// Flips a bit of a stored value's payload.
 pub fn damage_payload(store: &Store, key: &ValueKey) {
-    damage(&store.view, key, 128 + 600);
+    let header = header_of(&store.view, key);
+    let payload_end = RECORD_HEADER_BYTES as u64 + header.body_bytes();
+    damage(&store.view, key, payload_end - 10);
+}
+
+/// Flips a bit of a stored value's `Init`.
+pub fn damage_init(store: &Store, key: &ValueKey) {
+    let header = header_of(&store.view, key);
+    damage(&store.view, key, header.init_at() + 600);
+}
+
+fn header_of(view: &View, key: &ValueKey) -> RecordHeader {
+    let held = view.on_disk(key).expect("it is held");
+    let file = std::fs::File::open(&held.path).expect("a file");
+    let mut bytes = [0; RECORD_HEADER_BYTES];
+    file.read_exact_at(&mut bytes, held.offset).expect("read");
+    RecordHeader::decode(&bytes).expect("its header")
 }
 
 /// Flips a bit of a stored value's record, so many bytes from its start.

@@ -1,16 +1,20 @@
 //! Directories of another version are refused, with what to do, and the index says which version it is.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::storage::{Source, StoreRequest, Tag};
-use ultramarine_types::{Address, Evidence, Height, Proposal, Round, Signature, ValueId};
+use ultramarine_types::{Address, Assembly, Evidence, Height, Proposal, Round, Signature, ValueId};
 
+use super::formats::of_version_2;
 use super::support::*;
 use crate::format::{Lineage, crc32c};
+use crate::index::encode_row_with_init;
 use crate::record::{self, RecordHeader};
-use crate::{OpenError, look};
+use crate::{OpenError, check, look};
 
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 const LOCATIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("locations");
@@ -90,10 +94,113 @@ fn a_look_finds_version_1_in_logs_and_in_segments() {
 #[test]
 fn a_directory_of_a_later_version_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    index_with(folder.path(), &3u32.to_le_bytes());
+    index_with(folder.path(), &4u32.to_le_bytes());
     let refused = Store::try_open(folder.path(), &options()).err().expect("it is newer");
-    assert!(matches!(refused, OpenError::Format { found: 3, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Format { found: 4, .. }), "{refused}");
     assert!(refused.to_string().contains("a newer version wrote it"), "{refused}");
+}
+
+/// Makes a directory what version 2 of index and records would have left.
+fn to_version_2(folder: &Path, store: Store, values: &[Assembly]) {
+    for value in values {
+        let held = store.view.on_disk(&value.key).expect("it is held");
+        let mut record = vec![0; held.bytes as usize];
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&held.path)
+            .expect("a segment");
+        file.read_exact_at(&mut record, held.offset).expect("read");
+        file.write_all_at(&of_version_2(&record), held.offset).expect("written");
+    }
+    drop(store);
+    let database = Database::open(folder.join("index.redb")).expect("the index");
+    let transaction = database.begin_write().expect("a transaction");
+    {
+        let mut marks = transaction.open_table(MARKS).expect("the marks");
+        let format = [2u32.to_le_bytes().as_slice(), &CHAIN.0].concat();
+        marks.insert("format", format.as_slice()).expect("written");
+        marks.remove("head").expect("removed").expect("it was there");
+        let mut decided = transaction.open_table(DECIDED).expect("the decided");
+        for value in values {
+            let row = encode_row_with_init(&certificate(value), &value.init);
+            decided.insert(value.key.height.0, row.as_slice()).expect("written");
+        }
+    }
+    transaction.commit().expect("committed");
+}
+
+#[test]
+fn a_directory_of_version_2_goes_on_and_an_older_program_refuses_it_from_then_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let mut values = store.grow(1..=6, 2);
+    to_version_2(folder.path(), store, &values);
+    let wrong = check(folder.path(), CHAIN, &mut |_| ()).expect("it can be read");
+    assert!(wrong.is_empty(), "{wrong:?}");
+    for life in 0..2 {
+        let mut store = Store::open_with(folder.path(), &cold());
+        assert_eq!(
+            store.recovered.head.as_ref().map(|head| &head.init),
+            values.last().map(|value| &value.init)
+        );
+        for value in &values {
+            let (decided, found) = store.view.decided_value(value.key.height).expect("whole");
+            assert_same(&found, value);
+            assert_eq!(decided.init, value.init);
+            assert_eq!(store.view.decided(value.key.height).expect("decided").init, value.init);
+        }
+        values.extend(store.grow(7 + life..=7 + life, 2));
+        drop(store);
+        let database = Database::open(folder.path().join("index.redb")).expect("the index");
+        let transaction = database.begin_read().expect("a transaction");
+        let marks = transaction.open_table(MARKS).expect("the marks");
+        let format = marks.get("format").expect("read").expect("there").value().to_vec();
+        assert_eq!(format[..4], [3, 0, 0, 0]);
+    }
+    // Rebuilt from rows and records of both versions.
+    let store = Store::open_with(folder.path(), &cold());
+    drop(store);
+    let file = File::options()
+        .write(true)
+        .open(folder.path().join("index.redb"))
+        .expect("the index");
+    file.write_all_at(&[0; 4096], 0).expect("written");
+    let store = Store::open_with(folder.path(), &cold());
+    assert_eq!(store.view.head(), Height(8));
+    for value in &values {
+        assert_same(&store.view.decided_value(value.key.height).expect("whole").1, value);
+    }
+}
+
+/// The `Init` lies in the record alone: a height that is not in memory is asked for it there.
+#[test]
+fn a_rotten_init_is_damage_and_what_the_index_says_of_its_height_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open_with(folder.path(), &cold());
+    let values = store.grow(1..=6, 2);
+    for value in [&values[2], &values[5]] {
+        damage_init(&store, &value.key);
+    }
+    drop(store);
+    let mut store = Store::open_with(folder.path(), &cold());
+    // The head's is in the index as well: without it no start could go on.
+    let head = store.recovered.head.as_ref().expect("a head");
+    assert_eq!(head.init, values[5].init);
+    assert_eq!(store.view.decided(Height(6)).expect("the head").init, values[5].init);
+    assert!(store.view.decided(Height(3)).is_none());
+    assert_eq!(store.view.damaged(), [Height(3)]);
+    let entry = store.view.entry(Height(3)).expect("the index has it");
+    assert_eq!(entry.key(), values[2].key);
+    assert_eq!(entry.blobs_count, 2);
+    assert_eq!(store.view.height_at(entry.timestamp), Some(Height(3)));
+    assert_eq!(store.view.height_of_block(&entry.block_hash), Some(Height(3)));
+    let stored = store.ask([StoreRequest::Put {
+        assembly: values[2].clone(),
+        tag: Tag::Restored,
+    }]);
+    assert_eq!(stored.len(), 1);
+    assert_eq!(store.view.decided(Height(3)).expect("whole again").init, values[2].init);
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -118,7 +225,7 @@ fn the_indexs_rows_have_these_bytes() {
     let transaction = database.begin_read().expect("a transaction");
     let marks = transaction.open_table(MARKS).expect("the marks");
     let mark = |name: &str| marks.get(name).expect("read").expect("there").value().to_vec();
-    assert_eq!(mark("format"), bytes(&["02000000", &"09".repeat(32)].concat()));
+    assert_eq!(mark("format"), bytes(&["03000000", &"09".repeat(32)].concat()));
     assert_eq!(mark("epoch"), sealed(b"epoch", "02000000000000000100000000000000"));
     let locations = transaction.open_table(LOCATIONS).expect("the places");
     let place = locations.get(1).expect("read").expect("there").value().to_vec();
@@ -130,14 +237,27 @@ fn the_indexs_rows_have_these_bytes() {
     let tallies = mark("tallies");
     let (one, none) = ("0100000000000000", "00".repeat(48));
     assert_eq!(tallies, sealed(b"tallies", &[one, length, &none].concat()));
+    let head = mark("head");
+    let (archive, _) = head.split_at(head.len() - 4);
+    assert_eq!(head, sealed(b"head", &hex(archive)));
+    // As it lies in a row of version 2.
+    assert_archive(
+        "head",
+        &[&[2, 0], archive].concat(),
+        "0x44a22acda923c9d9eda35cf27151fdfa83275624f63cdb96a11c4498633a747d",
+    );
     let decided = transaction.open_table(DECIDED).expect("the decided");
     let row = decided.get(1).expect("read").expect("there").value().to_vec();
-    assert_eq!(row[..2], [2, 1], "the row's version, and that it has a checksum");
+    assert_eq!(
+        row[..2],
+        [2, 3],
+        "the row's version, and that it has a checksum and no `Init`"
+    );
     let (row, _) = row.split_at(row.len() - 4);
     assert_archive(
         "decided",
         &[&[2, 0], &row[2..]].concat(),
-        "0x44a22acda923c9d9eda35cf27151fdfa83275624f63cdb96a11c4498633a747d",
+        "0x09931159d614bc2c5f4c789b38028be5200ab2e0da48fe97f922495f7155236c",
     );
 }
 
@@ -210,8 +330,7 @@ fn the_archive_in_a_record_has_these_bytes() {
     encoded.stamp(Lineage { generation: 3, salt: 4 }, 0);
     let head = encoded.parts().next().expect("what stands before the blobs");
     let header = RecordHeader::decode(head).expect("its header");
-    let init_at = 128 + 2 * 4 + header.lists_bytes as usize;
-    let init = &head[init_at..init_at + header.init_bytes as usize];
+    let init = &head[header.init_at() as usize..header.init_end() as usize];
     assert_archive(
         "Init",
         init,

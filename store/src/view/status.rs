@@ -73,7 +73,7 @@ impl View {
 
     /// What became of a decided height's blobs.
     pub(super) fn decided_status(&self, height: Height) -> Option<BlobStatus> {
-        let row = self.row(height);
+        let rows = self.rows(height);
         let place = self.index.location(height).ok().flatten();
         let (state, since) = match (self.damages.get(height), place) {
             (Some(damage), _) => (BlobState::Damaged, damage.since),
@@ -84,7 +84,7 @@ impl View {
             height,
             state,
             since: Some(since).filter(|since| *since > 0),
-            blobs_count: row.map_or(0, |(decided, _)| u64::from(decided.init.metadata.blobs_count)),
+            blobs_count: rows.map_or(0, |rows| u64::from(rows.decided.blobs_count)),
             bytes: place.map_or(0, |place| place.location.bytes),
         })
     }

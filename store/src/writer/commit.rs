@@ -1,13 +1,13 @@
 //! This part of the writer knows how to make a decision durable, and what everybody sees of it afterwards.
 
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::storage::{Blobs, Decided, Decision, Source, StoreReply};
+use ultramarine_types::storage::{Blobs, Decision, Source, StoreReply};
 use ultramarine_types::{Height, ValueKey};
 
 use super::Writer;
 use crate::damage::unix_seconds;
 use crate::failure::{Failure, Misdecision};
-use crate::index::{Commit, LocationRow};
+use crate::index::{Commit, DecidedRow, HeightRows, LocationRow};
 use crate::segment::Position;
 
 impl<M: Medium> Writer<M> {
@@ -87,8 +87,8 @@ impl<M: Medium> Writer<M> {
     /// A decision that is durable already: the same again is fine, another is the worst there is.
     fn commit_again(&self, key: &ValueKey) -> Result<StoreReply, Failure> {
         let height = key.height;
-        let decided = self.state.view.decided(height);
-        let decided = decided.ok_or(Misdecision::Unreadable(height))?.certificate.value_id;
+        let entry = self.state.view.entry(height);
+        let decided = entry.ok_or(Misdecision::Unreadable(height))?.certificate.value_id;
         if decided == key.id {
             Ok(StoreReply::Committed { height })
         } else {
@@ -120,12 +120,11 @@ impl<M: Medium> Writer<M> {
             height,
             id: decision.certificate.value_id,
         };
-        let decided = Decided {
-            certificate: decision.certificate,
-            init: decision.init,
-            blobs: location_row.blobs,
-        };
-        state.view.keep_recent(decided, location_row.location);
+        state.view.keep_recent(HeightRows {
+            decided: DecidedRow::new(decision.certificate, &decision.init),
+            init: Some(decision.init),
+            place: location_row,
+        });
         state.head = height;
         state.oldest_blobs = oldest_blobs;
         state.view.set_head(height);

@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ultramarine_runtime::medium::Medium;
-use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, Tag};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Assembly, CommitCertificate, Height, Init, ValueKey};
 
 use super::values::Appended;
 use super::{State, Writer};
 use crate::damage::unix_seconds;
 use crate::failure::Failure;
-use crate::index::{IndexError, LocationRow, RestoredRow};
+use crate::index::{HeightRows, IndexError, LocationRow, RestoredRow};
 use crate::record::{self, RecordContent};
 use crate::segment::Location;
 
@@ -142,12 +142,12 @@ impl<M: Medium> Writer<M> {
         if key.height > self.state.head || key.height == Height::GENESIS {
             return Err("its height is not decided here".to_owned());
         }
-        let row = self.state.index.decided(key.height);
-        let standing = if let Ok(Some((Decided { certificate, blobs, .. }, location))) = row {
+        let rows = self.state.index.decided(key.height);
+        let standing = if let Ok(Some(HeightRows { decided, place, .. })) = rows {
             Standing {
-                certificate,
-                blobs: Some(blobs),
-                before: Some(location),
+                certificate: decided.certificate,
+                blobs: Some(place.blobs),
+                before: Some(place.location),
             }
         } else {
             let certificate = self.restores.vouched.get(&key.height).cloned();
@@ -227,7 +227,8 @@ fn leave_unplaced(state: &mut State, height: Height) -> Result<(), IndexError> {
         let (mut heights_count, mut bytes) = (0, 0);
         let mut from = Some(row.lowest);
         while let Some(first) = from {
-            let found = state.index.heights_in(id, first, row.highest.next(), usize::MAX)?;
+            let index = &state.index;
+            let found = index.read_for_change(|| index.heights_in(id, first, row.highest.next(), usize::MAX))?;
             heights_count += found.rows.len() as u64;
             bytes += found.rows.iter().map(|(_, row)| row.location.bytes).sum::<u64>();
             from = found.next;

@@ -226,7 +226,7 @@ impl<M: Medium> Writer<M> {
         let mut relocation = Relocation::default();
         let mut moved = Vec::new();
         for row in std::mem::take(&mut state.retiring.rows) {
-            let now = state.index.location(row.key.height);
+            let now = state.index.read_for_change(|| state.index.location(row.key.height));
             let now = now.map_err(|error| state.index_failed(&error))?;
             if now.is_none_or(|now| now.location != row.from) {
                 // It was stored again since.

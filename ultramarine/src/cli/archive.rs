@@ -19,8 +19,8 @@ use ultramarine_runtime::progress::Unit;
 use ultramarine_runtime::{Registry, print};
 use ultramarine_store::archive::{HeightSpan, SPAN_HEIGHTS_MAX};
 use ultramarine_store::{OpenStore, StoreOptions, Writer};
-use ultramarine_types::storage::{Blobs, Decided, Source, StoreReply, StoreRequest, Tag};
-use ultramarine_types::{Assembly, ChainIdentity, Height};
+use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
+use ultramarine_types::{Assembly, ChainIdentity, Height, ValueKey};
 
 use crate::cli::home::HomeArgs;
 use crate::progress::Shown;
@@ -306,11 +306,7 @@ async fn already_there(
             Err(error) => return Err(error.into()),
         };
         let rows = index.rows.iter().filter(|row| row.key.height >= next);
-        let same = rows.take_while(|row| {
-            source
-                .decided(row.key.height)
-                .is_some_and(|decided| row.is_as_held(&decided))
-        });
+        let same = rows.take_while(|row| source.entry(row.key.height).is_some_and(|entry| row.is_as_held(&entry)));
         if let Some(last) = same.last() {
             return Ok(Some(last.key.height));
         }
@@ -332,11 +328,11 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
     while wanted.has(height) {
         shown.at(height.0 - wanted.first.0, Some(wanted.last.0 - wanted.first.0 + 1));
         let is_here = view.decided_value(height).is_ok();
-        let decided = view.decided(height);
-        match (is_here, decided) {
+        let entry = view.entry(height);
+        match (is_here, entry) {
             (true, _) => {}
             (false, None) => bail!("height {height} cannot be read here: `ultramarine store check` says why"),
-            (false, Some(decided)) => match fetch(&remote, &listed, height, &decided).await? {
+            (false, Some(entry)) => match fetch(&remote, &listed, &entry.key()).await? {
                 Some(assembly) => {
                     restore(&mut writer, assembly)?;
                     brought += 1;
@@ -371,15 +367,10 @@ async fn import(args: &Transfer) -> anyhow::Result<()> {
 }
 
 /// A height's value, whole and the one that was decided, from any object that has it.
-async fn fetch(
-    remote: &Remote,
-    listed: &[ListedObject],
-    height: Height,
-    decided: &Decided,
-) -> anyhow::Result<Option<Assembly>> {
-    for object in listed.iter().filter(|object| object.span.has(height)) {
-        match remote.height(*object, height).await {
-            Ok(found) if found.is_whole() && found.assembly.key.id == decided.certificate.value_id => {
+async fn fetch(remote: &Remote, listed: &[ListedObject], key: &ValueKey) -> anyhow::Result<Option<Assembly>> {
+    for object in listed.iter().filter(|object| object.span.has(key.height)) {
+        match remote.height(*object, key.height).await {
+            Ok(found) if found.is_whole() && found.assembly.key == *key => {
                 return Ok(Some(found.assembly));
             }
             Ok(_) => {}

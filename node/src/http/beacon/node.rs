@@ -25,10 +25,8 @@ pub async fn syncing(State(state): State<HttpState>, _: NoParameters) -> Result<
     let (source, genesis_time) = (state.source.clone(), state.chain.params.genesis_time);
     let height = snapshot.height;
     let slot = ApiError::off_core(move || {
-        let decided = source.decided(height);
-        Ok(decided.map_or(0, |decided| {
-            slot_at(decided.init.metadata.header.timestamp, genesis_time)
-        }))
+        let entry = source.entry(height);
+        Ok(entry.map_or(0, |entry| slot_at(entry.timestamp, genesis_time)))
     })
     .await?;
     Ok(Json(json!({ "data": {
