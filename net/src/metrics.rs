@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ultramarine_runtime::{Counter, Gauge, Histogram, Mark, Moment, Registry, RingOps, StageLog};
+use ultramarine_runtime::{Counter, Gauge, Histogram, Mark, Registry, RingOps, StageLog, StageTime};
 use ultramarine_types::network::Fault;
 use ultramarine_types::{Height, Nanos, Stage};
 
@@ -185,7 +185,7 @@ impl Metrics {
         let arrived = before(now, verified.unwrap_or(Nanos::ZERO));
         let note = |stage, began, ended| {
             let mark = Mark::Stage(stage);
-            self.stage_log.note(mark, height, Moment { began, ended });
+            self.stage_log.note(mark, height, StageTime { began, ended });
         };
         note(Stage::Stream, before(arrived, streamed), arrived);
         if let Some(verified) = verified {

@@ -7,18 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ultramarine_core::io::Event;
 use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
-use ultramarine_runtime::{Clock, Mark, Moment, StageLog};
+use ultramarine_runtime::{Clock, Mark, StageLog, StageTime};
 use ultramarine_types::{Height, Nanos, Stage};
-
-/// Shows how many lines the log's file has lost, where there is one.
-pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
-    registry.probe_counter(
-        "ultramarine_log_file_lines_lost_total",
-        "Log lines that are not in the log file: it could not be written, or its disk did not keep up.",
-        &[],
-        move || Some(lost()),
-    );
-}
 
 /// Shows how many lines the log's file has lost, where there is one.
 pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
@@ -182,7 +172,7 @@ impl CoreMetrics {
                     let ended = self.clock.now();
                     let began = Nanos(ended.0.saturating_sub(took.0));
                     self.stage_log
-                        .note(Mark::Stage(*stage), key.height, Moment { began, ended });
+                        .note(Mark::Stage(*stage), key.height, StageTime { began, ended });
                 }
             }
             Event::Readiness { ready, .. } => self.client_ready.set(i64::from(*ready)),

@@ -52,5 +52,5 @@ pub use link::{Closed, Receiver, Sender, link};
 pub use metrics::{Counter, Gauge, Histogram, MetricFamily, Registry};
 pub use pulse::Pulse;
 pub use ring::{Io, IoMode, RingOps, block_on_net};
-pub use stage_log::{Mark, Moment, StageLog};
+pub use stage_log::{Mark, StageLog, StageTime};
 pub use tile::{Busy, JoinHandle, Tile, TileContext};

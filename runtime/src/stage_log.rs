@@ -49,7 +49,7 @@ impl Mark {
 
 /// When something began and ended, by the process's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moment {
+pub struct StageTime {
     pub began: Nanos,
     pub ended: Nanos,
 }
@@ -64,7 +64,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn write(&self, height: Height, moment: Moment) {
+    fn write(&self, height: Height, moment: StageTime) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence.wrapping_add(1) | 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -75,11 +75,11 @@ impl Cell {
             .store((sequence.wrapping_add(1) | 1).wrapping_add(1), Ordering::Release);
     }
 
-    fn read(&self) -> Option<(Height, Moment)> {
+    fn read(&self) -> Option<(Height, StageTime)> {
         for _ in 0..READS_MAX {
             let before = self.sequence.load(Ordering::Acquire);
             let height = Height(self.height.load(Ordering::Relaxed));
-            let moment = Moment {
+            let moment = StageTime {
                 began: Nanos(self.began.load(Ordering::Relaxed)),
                 ended: Nanos(self.ended.load(Ordering::Relaxed)),
             };
@@ -110,7 +110,7 @@ impl Default for StageLog {
 
 impl StageLog {
     /// Notes that something of a height took from `began` to `ended`. A later note of the same height replaces it.
-    pub fn note(&self, mark: Mark, height: Height, moment: Moment) {
+    pub fn note(&self, mark: Mark, height: Height, moment: StageTime) {
         let Some(cell) = self.cell(mark, height) else { return };
         if cell.read().is_none_or(|(noted, _)| noted <= height) {
             cell.write(height, moment);
@@ -120,11 +120,11 @@ impl StageLog {
     /// Notes that something of a height happens at `now`: for the first time, or once more.
     pub fn happens(&self, mark: Mark, height: Height, now: Nanos) {
         let began = self.of(mark, height).map_or(now, |before| before.began);
-        self.note(mark, height, Moment { began, ended: now });
+        self.note(mark, height, StageTime { began, ended: now });
     }
 
     /// When it was; `None` if it was not, or is forgotten.
-    pub fn of(&self, mark: Mark, height: Height) -> Option<Moment> {
+    pub fn of(&self, mark: Mark, height: Height) -> Option<StageTime> {
         let (noted, moment) = self.cell(mark, height)?.read()?;
         (noted == height).then_some(moment)
     }
@@ -149,8 +149,8 @@ mod tests {
 
     const VOTE: Mark = Mark::Stage(Stage::Vote);
 
-    fn moment(began: u64, ended: u64) -> Moment {
-        Moment {
+    fn moment(began: u64, ended: u64) -> StageTime {
+        StageTime {
             began: Nanos(began),
             ended: Nanos(ended),
         }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - `watch` asks each node for its live view, and keeps the reason where it does not get one.
-//! - [`TopApp`](app::TopApp) is what is shown: readings, the page, what the keys chose. It knows no clock and no terminal.
+//! - [`TopApp`](app::TopApp) is what is shown: readings, the page, what the keys chose. It knows no clock, no terminal.
 //! - `draw` turns it into cells, and is tested by captured screens.
 //!
 //! What a node answers is foreign: it is bounded in bytes and time, and its texts are made printable.

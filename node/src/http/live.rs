@@ -24,7 +24,7 @@ use ultramarine_runtime::Halt;
 use crate::board::{Condition, NodeIdentity};
 use crate::http::HttpState;
 use crate::http::error::ApiError;
-pub use history::{History, Sample};
+pub use history::{CounterSample, History};
 
 /// The URL.
 pub const LIVE: &str = "/ultramarine/v1/live";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ultramarine_runtime::medium::{Medium, MediumFile};
-use ultramarine_runtime::{Mark, Moment};
+use ultramarine_runtime::{Mark, StageTime};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
 use ultramarine_types::{Assembly, Init, Stage, ValueKey};
 
@@ -295,7 +295,7 @@ impl<M: Medium> Writer<M> {
             }
             evicted.extend(hot.insert(waiting.assembly));
             self.state.metrics.persist.record(now.since(waiting.arrived));
-            let moment = Moment {
+            let moment = StageTime {
                 began: waiting.arrived,
                 ended: now,
             };

@@ -10,7 +10,7 @@ use ultramarine_runtime::{Clock, Registry, StageLog};
 use ultramarine_types::storage::StoreAccount;
 use ultramarine_types::{Address, Height, Nanos};
 
-use super::history::{History, Sample, rate, seconds};
+use super::history::{CounterSample, History, rate, seconds};
 use super::latency::{self, rounded};
 use super::waterfall::{self, Proposing};
 use super::{
@@ -54,15 +54,15 @@ pub fn gather(state: &HttpState) -> Live {
 }
 
 /// What the history remembers of now.
-pub fn sample(state: &HttpState) -> Sample {
+pub fn sample(state: &HttpState) -> CounterSample {
     sample_of(&state.board.snapshot(), state)
 }
 
-fn sample_of(snapshot: &Snapshot, state: &HttpState) -> Sample {
+fn sample_of(snapshot: &Snapshot, state: &HttpState) -> CounterSample {
     let registry = &state.registry;
     let net = |direction| by_label(registry, "ultramarine_net_bytes_total", "direction").remove(direction);
     let account = state.source.account();
-    Sample {
+    CounterSample {
         at: Clock::start().now(),
         height: snapshot.height.0,
         decided: snapshot.decided_total,
@@ -100,12 +100,12 @@ fn by_label(registry: &Registry, name: &str, label: &str) -> BTreeMap<String, u6
         .collect()
 }
 
-fn rates(history: &History, now: &Sample) -> LiveRates {
+fn rates(history: &History, now: &CounterSample) -> LiveRates {
     let Some(before) = history.before(now.at) else {
         return LiveRates::default();
     };
     let span = now.at.since(before.at);
-    let rate = |of: fn(&Sample) -> u64| rounded(rate(of(before), of(now), span));
+    let rate = |of: fn(&CounterSample) -> u64| rounded(rate(of(before), of(now), span));
     LiveRates {
         over_s: rounded(seconds(span)),
         heights: rate(|sample| sample.decided),
@@ -160,7 +160,7 @@ fn ms_between(before: Nanos, now: Nanos) -> f64 {
 }
 
 /// Tiles in the order of the node's table.
-fn tiles(snapshot: &Snapshot, registry: &Registry, history: &History, now: &Sample) -> Vec<LiveTile> {
+fn tiles(snapshot: &Snapshot, registry: &Registry, history: &History, now: &CounterSample) -> Vec<LiveTile> {
     let table = topology::table(Shape {
         lanes: topology::LANES.len(),
         embedded_el: true,
@@ -229,7 +229,7 @@ fn client(snapshot: &Snapshot, registry: &Registry) -> LiveClient {
     }
 }
 
-fn disk(snapshot: &Snapshot, account: Option<&StoreAccount>, history: &History, now: &Sample) -> LiveDisk {
+fn disk(snapshot: &Snapshot, account: Option<&StoreAccount>, history: &History, now: &CounterSample) -> LiveDisk {
     let kinds = account.map_or_else(Vec::new, |account| {
         let files = &account.files;
         let kinds = [

@@ -15,7 +15,7 @@ const GROWTH_SPAN_MIN: Nanos = Nanos::from_millis(60_000);
 
 /// Counters at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Sample {
+pub struct CounterSample {
     pub at: Nanos,
     pub height: u64,
     pub decided: u64,
@@ -32,11 +32,11 @@ pub struct Sample {
 /// Samples of the last minutes.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    samples: VecDeque<Sample>,
+    samples: VecDeque<CounterSample>,
 }
 
 impl History {
-    pub fn push(&mut self, sample: Sample) {
+    pub fn push(&mut self, sample: CounterSample) {
         if self.samples.back().is_some_and(|newest| newest.at >= sample.at) {
             return;
         }
@@ -47,8 +47,8 @@ impl History {
     }
 
     /// The sample that rates up to `now` begin with: the newest that is old enough, or else the oldest.
-    pub fn before(&self, now: Nanos) -> Option<&Sample> {
-        let old_enough = |sample: &&Sample| now.since(sample.at) >= RATE_SPAN;
+    pub fn before(&self, now: Nanos) -> Option<&CounterSample> {
+        let old_enough = |sample: &&CounterSample| now.since(sample.at) >= RATE_SPAN;
         let before = self.samples.iter().rev().find(old_enough);
         before
             .or(self.samples.front())
@@ -84,12 +84,12 @@ mod tests {
         Nanos::from_millis(second * 1_000)
     }
 
-    fn sample(second: u64, stored: u64) -> Sample {
-        Sample {
+    fn sample(second: u64, stored: u64) -> CounterSample {
+        CounterSample {
             at: at(second),
             decided: second,
             stored_bytes: Some(stored),
-            ..Sample::default()
+            ..CounterSample::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! This file knows how the moments of a height become a waterfall: every stage, from the height's beginning here.
 
-use ultramarine_runtime::{Mark, Moment, StageLog};
+use ultramarine_runtime::{Mark, StageLog, StageTime};
 use ultramarine_types::{Height, Nanos, Stage};
 
 use super::LiveSpan;
@@ -21,7 +21,7 @@ pub fn spans(log: &StageLog, height: Height, began: Nanos, under_way: Option<Pro
     let offset = |moment: Nanos| rounded((moment.0 as f64 - began.0 as f64) / 1e6);
     let done = |stage| log.of(Mark::Stage(stage), height);
     let span = |stage| match (done(stage), under_way) {
-        (Some(Moment { began, ended }), _) => Some((stage, began, Some(ended))),
+        (Some(StageTime { began, ended }), _) => Some((stage, began, Some(ended))),
         (None, Some(proposing)) => since(log, height, stage, proposing).map(|began| (stage, began, None)),
         (None, None) => None,
     };
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn note(log: &StageLog, stage: Stage, began: u64, ended: u64) {
-        let moment = Moment {
+        let moment = StageTime {
             began: ms(began),
             ended: ms(ended),
         };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ultramarine_net::{PeerBook, PeerView};
-use ultramarine_runtime::{Mark, Moment};
+use ultramarine_runtime::{Mark, StageTime};
 use ultramarine_types::Stage;
 use ultramarine_types::limits::PEERS_MAX;
 
@@ -41,7 +41,7 @@ fn decide(state: &HttpState, height: u64) {
     });
     let log = state.registry.stage_log();
     log.happens(Mark::Round, Height(height), Nanos::from_millis(height * 1_000));
-    let moment = Moment {
+    let moment = StageTime {
         began: Nanos::from_millis(height * 1_000 + 5),
         ended: Nanos::from_millis(height * 1_000 + 300),
     };
