@@ -51,6 +51,7 @@ mod hearing;
 pub mod held;
 mod host;
 pub mod io;
+mod line;
 pub mod log;
 mod machine;
 mod pace;

@@ -54,6 +54,8 @@ pub enum Planted {
     TipsAmongHeights,
     /// Wait for the peer that was asked for a height until its time is up.
     NoSecondPeer,
+    /// Ask a second peer by the clock alone, however slow our own line is.
+    LineUnmeasured,
     /// Ask whoever claims to hold a value before the validator that built it.
     ClaimsFirst,
     /// Throw away a block that was built too late for its round.

@@ -1,8 +1,9 @@
 //! This file knows how to catch up: which heights to ask of whom, and what has come of it.
 //!
 //! We ask for several heights at one time, each of one peer. If that peer does not answer within a few of its usual
-//! answer times, we ask a second one as well. If we hold a height's bytes already, we ask for its certificate alone. We
-//! do not ask a peer that failed for the same height again for a while.
+//! answer times, and our own line would have brought all that is asked for twice, we ask a second one as well. As long
+//! as we do not know our line, we do so for one height at a time. If we hold a height's bytes already, we ask for its
+//! certificate alone. We do not ask a peer that failed for the same height again for a while.
 //!
 //! If old heights may come without blobs, the certificate of a high tip proves that they are old. Such questions have
 //! places of their own: whatever peers claim, heights keep theirs.
@@ -21,6 +22,7 @@ use ultramarine_types::limits;
 use ultramarine_types::network::SyncWant;
 use ultramarine_types::{CommitCertificate, Height, Nanos, PeerId, ValueId};
 
+use crate::line::OwnLine;
 use crate::peers::{Peer, Peers, draw};
 #[cfg(feature = "planted")]
 use crate::planted::Planted;
@@ -53,7 +55,7 @@ struct Flight {
     asked_at: Nanos,
     /// When its answer began.
     answered_at: Option<Nanos>,
-    /// When somebody else is asked as well.
+    /// When somebody else is asked as well, if our line is no slower than that.
     second_at: Nanos,
     deadline: Nanos,
 }
@@ -108,6 +110,7 @@ pub struct Sync {
     avoid: BTreeMap<(Height, PeerId), Nanos>,
     certificates: BTreeMap<Height, CommitCertificate>,
     certified_tip: Height,
+    line: OwnLine,
     timeout: Nanos,
     heights_max: usize,
     retention_min: u64,
@@ -132,6 +135,7 @@ impl Sync {
             avoid: BTreeMap::new(),
             certificates: BTreeMap::new(),
             certified_tip: Height::GENESIS,
+            line: OwnLine::default(),
             timeout: limits.sync_timeout(),
             heights_max,
             retention_min,
@@ -189,15 +193,18 @@ impl Sync {
         peers: &Peers,
         reputation: &mut Reputation,
     ) -> Option<PeerId> {
-        let flights = self.flights.get(&height).map_or(&[][..], Vec::as_slice);
+        let (flights, line) = (
+            self.flights.get(&height).map_or(&[][..], Vec::as_slice),
+            self.line_time(),
+        );
         let (is_second, is_due) = (
             !flights.is_empty(),
-            flights.iter().all(|flight| flight.second_at <= now),
+            flights.iter().all(|flight| flight.second_at + line <= now),
         );
         // A stranger may have been asked for a height that it alone claimed. Once that is proven, others have it too.
         let mut asked = flights.iter().map(|flight| &flight.peer);
         let is_guess = is_proven && asked.all(|peer| is_stranger(peer, peers, reputation));
-        if !is_due && !is_guess {
+        if !is_due && !is_guess || is_second && !is_guess && self.is_line_untried(height) {
             return None;
         }
         #[cfg(feature = "planted")]
@@ -209,7 +216,7 @@ impl Sync {
         let flights = self.flights.get_mut(&height).into_iter().flatten();
         if chosen.is_none() {
             // Nobody is left. Let us look again after a while.
-            let due = flights.filter(|flight| flight.second_at <= now);
+            let due = flights.filter(|flight| flight.second_at + line <= now);
             due.for_each(|flight| flight.second_at = now + reputation.patience(&flight.peer));
             return None;
         }
@@ -245,6 +252,26 @@ impl Sync {
                 let rank = (is_second && is_stranger, reputation.failures(id), is_busy, is_stranger);
                 (rank, done, draw(height, &ValueId::ZERO, id))
             })
+    }
+
+    /// How long our own line may take for all that is asked for: twice what it took before.
+    fn line_time(&self) -> Nanos {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(Planted::LineUnmeasured) {
+            return Nanos::ZERO;
+        }
+        self.line
+            .time_for(2 * self.flights.values().map(Vec::len).sum::<usize>())
+    }
+
+    /// Whether a second peer is asked for another height, and we do not know yet whether that helps on our line.
+    fn is_line_untried(&self, height: Height) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(Planted::LineUnmeasured) {
+            return false;
+        }
+        let mut others = self.flights.iter().filter(|(other, _)| **other != height);
+        !self.line.is_known() && others.any(|(_, flights)| flights.len() > 1)
     }
 
     fn load(&self, peer: &PeerId) -> usize {
@@ -311,25 +338,6 @@ impl Sync {
         }
     }
 
-    /// What a [`Planted::TipsAmongHeights`] makes of tips: each has the place of a height, and nothing bounds them.
-    #[cfg(feature = "planted")]
-    fn crowd(&mut self, now: Nanos, next: Height, peers: &Peers) {
-        let tips = peers.tips().into_iter();
-        let tips = tips.filter(|tip| tip.0.saturating_sub(next.0) > self.retention_min);
-        for tip in tips.filter(|_| self.planted == Some(Planted::TipsAmongHeights)) {
-            let deadline = now + self.timeout;
-            let ghost = peers.with_tip(tip).first().map(|peer| Flight {
-                peer: *peer,
-                want: SyncWant::Certificate,
-                asked_at: now,
-                answered_at: None,
-                second_at: deadline,
-                deadline,
-            });
-            self.flights.entry(tip).or_insert_with(|| ghost.into_iter().collect());
-        }
-    }
-
     /// What is asked of a peer about a height, if anything.
     pub fn asked(&self, height: Height, peer: &PeerId) -> Option<Asked> {
         let flights = self.flights.get(&height).into_iter().flatten();
@@ -362,6 +370,7 @@ impl Sync {
     /// The answer to a request began, with so many bytes. As long as they come at the pace of the slowest line, the
     /// network does not give them up, and neither do we. Somebody else is asked after `patience`.
     pub fn answered(&mut self, now: Nanos, height: Height, peer: &PeerId, bytes: u64, patience: Nanos) {
+        self.line.begins(now);
         let slow = Nanos::from_millis(bytes.saturating_mul(self.load(peer) as u64) / SLOWEST_BYTES_PER_MS);
         let deadline = now + self.timeout + slow;
         let flights = self.flights.get_mut(&height).into_iter().flatten();
@@ -406,6 +415,22 @@ impl Sync {
         height.0 < self.certified_tip.0.saturating_sub(self.retention_min)
     }
 
+    /// So many bytes of a height have come, for which nobody is asked any more.
+    pub fn came(&mut self, now: Nanos, bytes: u64) {
+        if bytes > 0 {
+            self.line.came(now, bytes);
+        }
+        self.look_at_line();
+    }
+
+    /// Our line is measured as long as an answer has begun and not ended.
+    fn look_at_line(&mut self) {
+        let mut flights = self.flights.values().flatten();
+        if flights.all(|flight| flight.answered_at.is_none()) {
+            self.line.rests();
+        }
+    }
+
     /// A height's bytes or its certificate have come. Returns what was asked of whom.
     pub fn finished(&mut self, height: Height) -> Vec<Asked> {
         let flights = self.flights.remove(&height).unwrap_or_default();
@@ -441,6 +466,7 @@ impl Sync {
         if flights.is_empty() {
             self.flights.remove(&height);
         }
+        self.look_at_line();
     }
 
     /// A peer is gone, and our requests to it are too.
@@ -460,8 +486,9 @@ impl Sync {
         if forgives {
             self.forgive_pause(now);
         }
+        let line = self.line_time();
         let flights = self.flights.iter().flat_map(|(height, flights)| {
-            let late = flights.iter().filter(|flight| flight.deadline <= now);
+            let late = flights.iter().filter(|flight| flight.deadline + line <= now);
             late.map(|flight| (*height, flight.peer))
         });
         let tips = self.tips.iter().filter(|(_, flight)| flight.deadline <= now);
@@ -502,74 +529,19 @@ impl Sync {
     /// The most requests there may be.
     pub const ASKED_MAX: usize = PEERS_PER_HEIGHT * limits::SYNC_HEIGHTS_IN_FLIGHT + TIPS_ASKED_MAX;
 
-    /// Asserts that requests, certificates and what to avoid are of heights above the head, and that requests are few.
-    pub fn check(&self, head: Height) {
-        #[cfg(feature = "planted")]
-        if self.planted == Some(Planted::TipsAmongHeights) {
-            return;
-        }
-        assert!(
-            self.flights.len() <= self.heights_max && self.tips.len() <= TIPS_ASKED_MAX,
-            "too much is asked for at one time"
-        );
-        if let Some((lowest, _)) = self.flights.first_key_value() {
-            assert!(*lowest > head, "height {lowest} is asked for, which is decided");
-        }
-        if let Some(((lowest, _), _)) = self.avoid.first_key_value() {
-            assert!(*lowest > head, "a peer is avoided at height {lowest}, which is decided");
-        }
-        if let Some((lowest, _)) = self.certificates.first_key_value() {
-            assert!(
-                *lowest > head,
-                "a certificate of height {lowest} is kept, which is decided"
-            );
-        }
-        if let Some((highest, _)) = self.certificates.last_key_value() {
-            assert!(
-                *highest <= self.certified_tip,
-                "the certified tip is below a certificate"
-            );
-        }
-    }
-
-    /// Asserts that few and only connected peers are asked, and that each certificate stands at its height.
-    pub fn check_whole(&self, now: Nanos, head: Height, peers: &Peers) {
-        for (height, flights) in &self.flights {
-            assert!(
-                !flights.is_empty() && flights.len() <= PEERS_PER_HEIGHT,
-                "height {height} is asked of {} peers",
-                flights.len()
-            );
-            for flight in flights {
-                assert!(
-                    peers.get(&flight.peer).is_some(),
-                    "height {height} is asked of a peer that is gone"
-                );
-            }
-        }
-        let placed = self.tips.values().filter(|flight| flight.place_until > now);
-        assert!(placed.count() <= TIPS_AT_ONCE, "too many tips are asked for");
-        for (peer, flight) in &self.tips {
-            assert!(peers.get(peer).is_some(), "a tip is asked of a peer that is gone");
-            assert!(flight.height > head, "a tip is asked for that is decided");
-        }
-        for (height, certificate) in &self.certificates {
-            assert_eq!(certificate.height, *height, "a certificate stands at another height");
-        }
-    }
-
     /// A height was committed: forgets what was for it.
     pub fn commit(&mut self, height: Height) {
         self.flights.retain(|other, _| *other > height);
         self.tips.retain(|_, flight| flight.height > height);
         self.certificates.retain(|other, _| *other > height);
         self.avoid.retain(|(other, _), _| *other > height);
+        self.look_at_line();
     }
 
     /// When to look again, after `now`.
     pub fn deadline(&self, now: Nanos) -> Option<Nanos> {
-        let flights = self.flights.values().flatten();
-        let flights = flights.flat_map(|flight| [flight.deadline, flight.second_at]);
+        let (flights, line) = (self.flights.values().flatten(), self.line_time());
+        let flights = flights.flat_map(|flight| [flight.deadline + line, flight.second_at + line]);
         let tips = self
             .tips
             .values()
@@ -586,6 +558,13 @@ impl Sync {
 fn is_stranger(peer: &PeerId, peers: &Peers, reputation: &Reputation) -> bool {
     peers.get(peer).is_none_or(|peer| peer.validator.is_none()) && !reputation.is_trusted(peer)
 }
+
+#[path = "sync/check.rs"]
+mod check;
+
+#[cfg(feature = "planted")]
+#[path = "sync/planted.rs"]
+mod planted;
 
 #[cfg(test)]
 #[path = "sync/tests.rs"]

@@ -12,7 +12,7 @@ use serde_json::json;
 use ultramarine_runtime::{Clock, Counter, Histogram, Registry};
 use ultramarine_types::execution::PayloadStatus;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof};
+use ultramarine_types::{Address, Hash, KzgCommitment, KzgProof, Stage};
 
 use crate::call::{self, CallError};
 use crate::client_time;
@@ -369,6 +369,7 @@ pub fn register_metrics(registry: &Registry) {
         call_time(registry, method);
         outcome_counter(registry, method, "answered");
     }
+    client_time::share(registry, Stage::Build);
 }
 
 fn call_time(registry: &Registry, method: Method) -> Histogram {

@@ -4,10 +4,17 @@
 
 use std::cell::Cell;
 
-use ultramarine_types::Nanos;
+use ultramarine_runtime::{Histogram, Registry};
+use ultramarine_types::{Nanos, Stage};
 
 tokio::task_local! {
     static OPEN: Cell<Nanos>;
+}
+
+/// The client's share of a stage, as people see it.
+pub fn share(registry: &Registry, stage: Stage) -> Histogram {
+    let help = "Of the time a block spent in a stage, how long a call to the execution client was open.";
+    registry.histogram("ultramarine_stage_client_seconds", help, &[("stage", stage.name())])
 }
 
 /// Does the work, and says how long calls of it were open.

@@ -159,11 +159,7 @@ impl Engine {
             ctx.registry
                 .histogram("ultramarine_stage_seconds", help, &[("stage", stage.name())])
         };
-        let share = |stage: Stage| {
-            let help = "Of the time a block spent in a stage, how long a call to the execution client was open.";
-            ctx.registry
-                .histogram("ultramarine_stage_client_seconds", help, &[("stage", stage.name())])
-        };
+        let share = |stage: Stage| client_time::share(&ctx.registry, stage);
         Ok(Self {
             shares: ClientShares {
                 build: share(Stage::Build),

@@ -13,7 +13,7 @@ use ultramarine_types::chain::Limits;
 use ultramarine_types::network::{Fault, NetEvent, OfferId, Recipients, Status};
 use ultramarine_types::storage::{Source, StoreRequest};
 use ultramarine_types::verify::VerifyRequest;
-use ultramarine_types::{Chain, Nanos, PeerId, ValidatorSet, ValueKey};
+use ultramarine_types::{Chain, Height, Nanos, PeerId, ValidatorSet, ValueKey};
 
 use crate::backlog::Backlog;
 use crate::book::{PeerBook, PeerView};
@@ -22,15 +22,14 @@ use crate::buffers::Buffers;
 use crate::connection::session::Session;
 use crate::metrics::{Metrics, raise};
 use crate::order::TaskOrder;
+use crate::peers::bans::Bans;
 use crate::peers::budgets::{Budgets, Spend};
 use crate::peers::charges::ChargeLog;
 use crate::peers::doors::Doors;
 use crate::peers::identity::{Attester, Identity};
 use crate::peers::known::KnownOrigins;
 use crate::peers::listed::Listed;
-use crate::peers::origin::PeerOrigin;
 use crate::peers::roster::{FullNodes, Guest, Roster, newer_stays};
-use crate::peers::scores::{BAN_SCORE, ORIGIN_BAN_SCORE, Scores};
 use crate::peers::statuses::Statuses;
 use crate::serve::serving::Serving;
 use crate::serve::turns::SourceTurns;
@@ -72,9 +71,7 @@ pub(crate) struct Hub {
     pub join_moved: Notify,
     pub switches: RefCell<BTreeMap<OfferId, Rc<StreamSwitch>>>,
     streams_named: Cell<u64>,
-    scores: RefCell<Scores<PeerId>>,
-    /// Scores of what all peers of one origin did, under whatever keys.
-    origins: RefCell<Scores<PeerOrigin>>,
+    bans: RefCell<Bans>,
     known: RefCell<KnownOrigins>,
     budgets: RefCell<Budgets>,
     statuses: RefCell<Statuses>,
@@ -156,8 +153,7 @@ impl Hub {
             join_moved: Notify::new(),
             switches: RefCell::new(BTreeMap::new()),
             streams_named: Cell::new(0),
-            scores: RefCell::new(Scores::new(BAN_SCORE)),
-            origins: RefCell::new(Scores::new(ORIGIN_BAN_SCORE)),
+            bans: RefCell::default(),
             known: RefCell::default(),
             budgets: RefCell::new(Budgets::default()),
             statuses: RefCell::default(),
@@ -211,13 +207,11 @@ impl Hub {
     pub fn charge(&self, peer: PeerId, fault: Fault, what: &str, key: Option<ValueKey>) {
         let now = self.now();
         self.metrics.fault(fault);
-        let banned = self.scores.borrow_mut().charge(now, peer, fault);
+        let origin = self.known.borrow().of(&peer);
+        let banned = self.bans.borrow_mut().charge(now, peer, origin, fault);
         if let Some(unsaid) = self.charges.borrow_mut().say(now, peer, fault) {
             let value = key.map_or_else(String::new, |key| format!(" of value {key}"));
             tracing::warn!(%peer, fault = fault.name(), "charged{value}: {what} ({unsaid} like it not shown)");
-        }
-        if let Some(origin) = self.known.borrow().of(&peer) {
-            self.origins.borrow_mut().charge(now, origin, fault);
         }
         if banned && let Some(session) = self.session(&peer) {
             session.close(Goodbye::Banned);
@@ -297,6 +291,11 @@ impl Hub {
         }
     }
 
+    /// Whether a peer is too far behind to take a value of this height.
+    pub fn is_behind(&self, peer: &PeerId, height: Height) -> bool {
+        self.statuses.borrow().is_behind(peer, height)
+    }
+
     fn next_status(&self, now: Nanos) -> Option<(PeerId, Status)> {
         self.statuses.borrow_mut().next(now)
     }
@@ -320,11 +319,8 @@ impl Hub {
         if session.peer == me {
             return Err(Goodbye::Myself);
         }
-        if self.scores.borrow().is_banned(self.now(), &session.peer) {
-            return Err(Goodbye::Banned);
-        }
-        // A peer with a new key does not start anew.
-        if self.origins.borrow().is_banned(self.now(), &session.origin()) {
+        let (now, origin) = (self.now(), session.origin());
+        if self.bans.borrow().keep_out(now, &session.peer, &origin) {
             return Err(Goodbye::Banned);
         }
         let mut sessions = self.sessions.borrow_mut();
@@ -388,7 +384,7 @@ impl Hub {
             is_listed: session.is_listed.get(),
             site: session.site,
             since: session.since,
-            points: self.scores.borrow().points(self.now(), &session.peer),
+            points: self.bans.borrow().points(self.now(), &session.peer),
             has_served: session.has_served.get(),
         }
     }
@@ -432,7 +428,7 @@ impl Hub {
     }
 
     fn show_peers(&self) {
-        let (now, scores) = (self.now(), self.scores.borrow());
+        let (now, bans) = (self.now(), self.bans.borrow());
         let view = |session: &Rc<Session>| PeerView {
             peer: session.peer,
             validator: session.validator,
@@ -440,7 +436,7 @@ impl Hub {
             address: session.connection.remote_address(),
             dialed: session.dialed,
             round_trip: session.connection.rtt(),
-            points: scores.points(now, &session.peer),
+            points: bans.points(now, &session.peer),
             tip: session.tip.get(),
         };
         self.book.show(self.sessions.borrow().values().map(view).collect());

@@ -56,6 +56,7 @@ pub use connection::endpoint;
 pub use connection::queue::{MessageName, Queue};
 pub use metrics::register_metrics;
 pub use patience::AnswerPatience;
+pub use peers::bans::Bans;
 pub use peers::budgets::{Budgets, Payer, Spend, Spender};
 pub use peers::identity::{Attestation, Attester, Identity};
 pub use peers::origin::{PeerOrigin, Site};

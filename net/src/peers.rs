@@ -1,5 +1,6 @@
 //! Who our peers are, what each may spend, and what its faults cost it.
 
+pub mod bans;
 pub mod budgets;
 pub mod charges;
 pub mod doors;

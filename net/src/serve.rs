@@ -42,7 +42,8 @@ const ANSWER_PRIORITY: i32 = -1;
 
 /// Streams a stored value to each receiver, on one unidirectional stream each. Validators come first and all at once,
 /// because they vote on it. Full nodes come after them, a few at a time, with the bandwidth that is left. A full node
-/// that gets no stream asks for the value when it is decided.
+/// that gets no stream asks for the value when it is decided. One that says that it is behind gets none: it would have
+/// to refuse it, and its line has better to bring.
 pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Session>>) {
     let Some(pieces) = whole(&hub, key).await else {
         tracing::warn!(%key, "asked to stream a value that is not held whole");
@@ -62,6 +63,7 @@ pub(crate) async fn stream(hub: Rc<Hub>, key: ValueKey, receivers: Vec<Rc<Sessio
         );
     }
     drop(working);
+    full_nodes.retain(|session| !hub.is_behind(&session.peer, key.height));
     // Others each time, and no more than there is time for.
     full_nodes.shuffle(&mut rand::rng());
     full_nodes.truncate(bounds::FULL_NODES_PER_VALUE_MAX);

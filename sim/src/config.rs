@@ -13,6 +13,7 @@ use crate::network::Weather;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
 use crate::shown::Shown;
+use crate::uplink::Uplink;
 
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -44,6 +45,8 @@ pub struct RunConfig {
     pub places: usize,
     /// Full nodes that all others have configured.
     pub listed: Vec<usize>,
+    /// Whether nodes ban peers for their faults.
+    pub bans: bool,
     /// Largest difference of a monotonic clock's rate, in parts per million.
     pub skew_ppm_max: u64,
     /// Whether late rounds are as short as the first, so that thousands of them take hours and not months.
@@ -90,6 +93,7 @@ impl RunConfig {
             retention: None,
             places: OTHER_PLACES,
             listed: Vec::new(),
+            bans: false,
             skew_ppm_max: 0,
             short_rounds: false,
             events_max: 6_000_000,
@@ -148,6 +152,15 @@ impl RunConfig {
         }
         // Of dice of their own, so that all else of a seed stays as it is.
         this.lines = NodeLines::draw(&mut Dice::of(seed, "lines"), this.nodes());
+        // Whoever plays the chain's past is banned at once, and then plays no more.
+        let is_relaunched = this
+            .adversaries
+            .iter()
+            .any(|(_, kind)| *kind == AdversaryKind::Relaunch);
+        this.bans = !is_relaunched && Dice::of(seed, "bans").chance(250);
+        if Dice::of(seed, "lost logs").chance(150) {
+            this.fault_kinds.push(FaultKind::LoseLog);
+        }
         if Dice::of(seed, "pauses").chance(300) {
             this.fault_kinds.push(FaultKind::Pause);
         }
@@ -168,6 +181,17 @@ impl RunConfig {
             this.fault_kinds.push(FaultKind::Crash);
         }
         this
+    }
+
+    /// What a node sends over its line, of which nothing has left.
+    pub(crate) fn uplink(&self, node: usize) -> Uplink {
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be planted"))]
+        let mut uplink = Uplink::new(self.rates(node).out, self.chain.limits().propose_timeout());
+        #[cfg(feature = "planted")]
+        {
+            uplink.turns_waived = self.planted == Some(PlantedBug::TurnsWaived);
+        }
+        uplink
     }
 
     /// How fast a node's line is.

@@ -184,6 +184,10 @@ pub const OTHERS: &[&str] = &[
     "closed-as-slow",
     "hello-refused",
     "disk-wiped",
+    "banned",
+    "pull",
+    "status-flood",
+    "kept-out",
 ];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.

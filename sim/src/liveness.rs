@@ -17,6 +17,8 @@ pub mod quorum;
 pub mod reckon;
 pub mod table;
 
+use std::cell::Cell;
+
 use ultramarine_types::{Height, Nanos};
 
 use self::bound::Bound;
@@ -111,8 +113,7 @@ fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
     let members = plan.quorum.members.clone();
     let able = |plan: &LivenessPlan, world: &World| {
         let is_able = |member: &usize| Bound::is_able(plan, world, *member, tip);
-        let has_decided = |member: &usize| world.nodes[*member].head() > tip;
-        members.iter().all(is_able) || members.iter().all(has_decided)
+        members.iter().all(is_able)
     };
     measures.able = await_within(plan, world, within, "is able to take part", able);
     if measures.able.is_none() {
@@ -125,32 +126,43 @@ fn demand(plan: &mut LivenessPlan, world: &mut World) -> Measures {
         world.now,
         format_args!("all are able, and {next} is due within {within:?}"),
     );
-    measures.first = decide(plan, world, next, within);
-    let mut decided = measures.first;
+    let mut decided = decide(plan, world, next, within);
+    measures.first = decided.map(|decided| decided.measure);
     for height in (1..=HEIGHTS_AFTER).map(|step| Height(next.0 + step)) {
-        if decided.is_none() {
-            return measures;
-        }
-        let within = Bound::of(plan, world, struck_at, able_at).following(height);
+        let Some(before) = decided else { return measures };
+        let within = Bound::of(plan, world, struck_at, able_at).following(height, before.apart);
         decided = decide(plan, world, height, within);
-        if measures.following.map(|worst| worst.percent()) < decided.map(|measure| measure.percent()) {
-            measures.following = decided;
+        let measure = decided.map(|decided| decided.measure);
+        if measures.following.map(|worst| worst.percent()) < measure.map(|measure| measure.percent()) {
+            measures.following = measure;
         }
     }
     measures.is_done = decided.is_some();
     measures
 }
 
+/// A height that every member has decided.
+#[derive(Clone, Copy)]
+struct Decided {
+    measure: Measure,
+    /// From the first of them to the last.
+    apart: Nanos,
+}
+
 /// Waits until every member has decided a height. `None`: it was given up.
-fn decide(plan: &mut LivenessPlan, world: &mut World, height: Height, bound: Nanos) -> Option<Measure> {
+fn decide(plan: &mut LivenessPlan, world: &mut World, height: Height, bound: Nanos) -> Option<Decided> {
     let members = plan.quorum.members.clone();
-    await_within(
-        plan,
-        world,
-        bound,
-        &format!("has decided height {height}"),
-        |_, world| members.iter().all(|node| world.nodes[*node].head() >= height),
-    )
+    let first = Cell::new(None);
+    let what = format!("has decided height {height}");
+    let measure = await_within(plan, world, bound, &what, |_, world| {
+        let has_decided = |node: &usize| world.nodes[*node].head() >= height;
+        if first.get().is_none() && members.iter().any(has_decided) {
+            first.set(Some(world.now));
+        }
+        members.iter().all(has_decided)
+    })?;
+    let apart = world.now.since(first.get().unwrap_or(world.now));
+    Some(Decided { measure, apart })
 }
 
 /// Waits until something is so of every member, and notes it if that is late. `None`: it was given up.

@@ -10,20 +10,30 @@ pub enum PlantedBug {
     Join(JoinBug),
     /// Leave the chain's identity out of hellos, and of what attestations sign.
     AnyChainsHellos,
+    /// Stream values to full nodes that say that they are too far behind to take them.
+    StreamedToAll,
+    /// Send background bytes without waiting for a turn.
+    TurnsWaived,
+    /// Ban whoever is slow as if it had sent wrong parts.
+    SlownessBanned,
 }
 
 impl PlantedBug {
     pub(crate) fn of_core(self) -> Option<Planted> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::Join(_) | Self::AnyChainsHellos => None,
+            Self::Join(_) | Self::AnyChainsHellos | Self::StreamedToAll | Self::TurnsWaived | Self::SlownessBanned => {
+                None
+            }
         }
     }
 
     pub(crate) fn of_join(self) -> Option<JoinBug> {
         match self {
             Self::Join(bug) => Some(bug),
-            Self::Core(_) | Self::AnyChainsHellos => None,
+            Self::Core(_) | Self::AnyChainsHellos | Self::StreamedToAll | Self::TurnsWaived | Self::SlownessBanned => {
+                None
+            }
         }
     }
 }

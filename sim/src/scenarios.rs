@@ -25,6 +25,7 @@ mod relaunch;
 mod rising_tip;
 mod rot;
 mod slow_client;
+mod slow_line;
 mod slow_links;
 mod status_flood;
 mod strangers;
@@ -72,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     slow_client::NEEDED,
     slow_client::BUILDS,
     slow_client::AWAY,
+    slow_line::SCENARIO,
     slow_links::SCENARIO,
     slow_links::MESSAGES,
     status_flood::SCENARIO,

@@ -107,6 +107,9 @@ pub struct Uplink {
     small_free_at: Nanos,
     /// When it is looked at again.
     pub looks_at: Option<Nanos>,
+    /// Whether a bug is planted that waits for no turn.
+    #[cfg(feature = "planted")]
+    pub turns_waived: bool,
 }
 
 /// Whether it waits for its turn over all connections.
@@ -139,6 +142,8 @@ impl Uplink {
             free_at: Nanos::ZERO,
             small_free_at: Nanos::ZERO,
             looks_at: None,
+            #[cfg(feature = "planted")]
+            turns_waived: false,
         }
     }
 
@@ -289,7 +294,10 @@ impl Uplink {
         self.tickets += 1;
         let ticket = TurnId(self.tickets);
         known.ticket = Some(ticket);
-        if is_background(known.dispatch, &origin) {
+        let waits = is_background(known.dispatch, &origin);
+        #[cfg(feature = "planted")]
+        let waits = waits && !self.turns_waived;
+        if waits {
             self.asked.insert(ticket, (peer, stream));
             self.serving.ask(now, Portion { ticket, origin, bytes });
         } else {

@@ -31,7 +31,7 @@ use ultramarine_core::{Core, Stop};
 use ultramarine_kzg_pipeline::foreman::Policy;
 use ultramarine_net::message::ValueWant;
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_net::{AnswerPatience, Budgets, Guest, PeerOrigin, Roster, Statuses};
+use ultramarine_net::{AnswerPatience, Bans, Budgets, Guest, PeerOrigin, Roster, Statuses};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::chain::{Validator, address_of};
 use ultramarine_types::network::{Fault, OfferId};
@@ -136,6 +136,8 @@ pub struct Node {
     pub(crate) reads_from: BTreeMap<usize, Nanos>,
     /// What its peers may make it spend.
     pub(crate) budgets: Budgets,
+    /// What it remembers of its peers' faults.
+    pub(crate) bans: Bans,
     /// Bytes that have come from each peer.
     pub(crate) came_bytes: BTreeMap<usize, u64>,
     /// Gives places to peers.
@@ -260,6 +262,8 @@ pub struct World {
     pub(crate) under_way: Vec<BTreeSet<u64>>,
     names: BTreeMap<PeerId, usize>,
     pub(crate) dialing: BTreeSet<(usize, usize)>,
+    /// The event that brought the newest status of one node to another.
+    pub(crate) statuses_come: BTreeMap<(usize, usize), u64>,
     pub(crate) next_stream: u64,
     pub(crate) faults_over: bool,
     pub(crate) dice: Dice,
@@ -347,10 +351,11 @@ impl World {
                     syncs: BTreeMap::new(),
                     offers: BTreeMap::new(),
                     sees: BTreeMap::new(),
-                    uplink: Uplink::new(config.rates(node).out, config.chain.limits().propose_timeout()),
+                    uplink: config.uplink(node),
                     line_in_free_at: Nanos::ZERO,
                     reads_from: BTreeMap::new(),
                     budgets: Budgets::default(),
+                    bans: Bans::default(),
                     came_bytes: BTreeMap::new(),
                     roster: Roster::new(config.places),
                     guests: BTreeMap::new(),
@@ -386,6 +391,7 @@ impl World {
             under_way: vec![BTreeSet::new(); config.nodes()],
             names: BTreeMap::new(),
             dialing: BTreeSet::new(),
+            statuses_come: BTreeMap::new(),
             next_stream: 1,
             faults_over: false,
             dice: Dice::of(config.seed, "world"),

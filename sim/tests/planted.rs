@@ -3,17 +3,23 @@
 //! Run with `cargo test --release --features ultramarine-sim/planted --test planted`. The last test prints what found
 //! each bug, and after how many seeds.
 
+#[path = "planted/shapes.rs"]
+mod shapes;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock};
 
+use shapes::{
+    as_they_are, with_bad_relay, with_bans, with_crashes, with_equivocator, with_liar, with_moods, with_relaunch,
+    with_rising_tips, with_rot, with_rot_and_bad_relay, with_rule_breaker,
+};
 use ultramarine_core::Planted;
 use ultramarine_net::streaming::JoinBug;
 use ultramarine_runtime::print;
-use ultramarine_sim::adversaries::AdversaryKind;
-use ultramarine_sim::engine::Mood;
-use ultramarine_sim::faults::FaultKind;
-use ultramarine_sim::planted::PlantedBug::{self, AnyChainsHellos, Core, Join};
+use ultramarine_sim::planted::PlantedBug::{
+    self, AnyChainsHellos, Core, Join, SlownessBanned, StreamedToAll, TurnsWaived,
+};
 use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
 
@@ -104,7 +110,7 @@ impl Hunt {
         match self.bug {
             Core(bug) => format!("{bug:?}"),
             Join(bug) => format!("{bug:?}"),
-            AnyChainsHellos => format!("{AnyChainsHellos:?}"),
+            of_world => format!("{of_world:?}"),
         }
     }
 
@@ -145,89 +151,6 @@ fn is_found(bug: PlantedBug) {
     assert!(!found.is_empty(), "{bug:?} is hunted");
 }
 
-fn as_they_are(config: RunConfig) -> RunConfig {
-    config
-}
-
-fn with_moods(config: RunConfig) -> RunConfig {
-    assert!(Mood::ALL.contains(&Mood::StaleHead), "the mood that readiness is about");
-    RunConfig {
-        fault_kinds: vec![FaultKind::ElMood],
-        fault_every: Some(Nanos::from_millis(500)),
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with_crashes(config: RunConfig) -> RunConfig {
-    RunConfig {
-        fault_kinds: vec![FaultKind::Crash, FaultKind::CrashBetween, FaultKind::CrashAll],
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with(kind: AdversaryKind, config: RunConfig) -> RunConfig {
-    RunConfig {
-        adversaries: vec![(1, kind)],
-        ..config
-    }
-}
-
-fn with_rule_breaker(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::RuleBreaker, config)
-}
-
-fn with_equivocator(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::Equivocator, config)
-}
-
-fn with_bad_relay(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::BadRelay, config)
-}
-
-fn with_relaunch(config: RunConfig) -> RunConfig {
-    with(AdversaryKind::Relaunch, config)
-}
-
-/// A liar is asked when somebody has to catch up.
-fn with_liar(config: RunConfig) -> RunConfig {
-    RunConfig {
-        fault_kinds: vec![FaultKind::LongAway],
-        ..with(AdversaryKind::Liar, config)
-    }
-}
-
-/// Decided heights rot. A client that lost its blocks would wait for the rotten ones, and with it the chain.
-fn with_rot(config: RunConfig) -> RunConfig {
-    RunConfig {
-        rot_every: Some(Nanos::from_millis(500)),
-        fault_kinds: vec![FaultKind::Reset],
-        adversaries: Vec::new(),
-        ..config
-    }
-}
-
-fn with_rot_and_bad_relay(config: RunConfig) -> RunConfig {
-    RunConfig {
-        rot_every: Some(Nanos::from_millis(500)),
-        ..with(AdversaryKind::BadRelay, config)
-    }
-}
-
-/// Strangers claim tips, and validators are away for long.
-fn with_rising_tips(config: RunConfig) -> RunConfig {
-    let first = config.validators;
-    RunConfig {
-        full_nodes: 4,
-        adversaries: (first..first + 4)
-            .map(|stranger| (stranger, AdversaryKind::RisingTip))
-            .collect(),
-        fault_kinds: vec![FaultKind::LongAway],
-        ..config
-    }
-}
-
 const PLAIN: By = Seeds("as they are", as_they_are);
 const MOODS: By = Seeds("clients in moods", with_moods);
 const CRASHES: By = Seeds("crashes alone", with_crashes);
@@ -239,6 +162,8 @@ const LIAR: By = Seeds("a liar", with_liar);
 const ROT: By = Seeds("rotting disks", with_rot);
 const ROT_AND_BAD_RELAY: By = Seeds("rotting disks and a bad relay", with_rot_and_bad_relay);
 const RISING_TIPS: By = Seeds("four strangers with rising tips", with_rising_tips);
+
+const BANS: By = Seeds("nodes that ban", with_bans);
 
 /// Another process's signatures: the node's own defence, as peers return what it forgot or never said.
 const FOREIGN: &str = "ForeignSignatures";
@@ -341,6 +266,10 @@ const HUNTS: &[Hunt] = &[
         Scenario("pause-while-behind"),
         &["scenario"],
     ),
+    hunt(StreamedToAll, Scenario("slow-line"), &["scenario"]),
+    hunt(Core(Planted::LineUnmeasured), Scenario("slow-line"), &["scenario"]),
+    hunt(SlownessBanned, BANS, &["blame"]),
+    hunt(TurnsWaived, Scenario("package-pullers"), &["scenario"]),
 ];
 
 #[test]
@@ -546,6 +475,26 @@ fn values_that_outlive_their_height_are_found() {
 #[test]
 fn waits_that_end_before_what_came_is_read_are_found() {
     is_found(Core(Planted::PauseUnseen));
+}
+
+#[test]
+fn values_streamed_to_full_nodes_that_are_behind_are_found() {
+    is_found(StreamedToAll);
+}
+
+#[test]
+fn second_peers_asked_by_the_clock_alone_are_found() {
+    is_found(Core(Planted::LineUnmeasured));
+}
+
+#[test]
+fn a_ban_for_slowness_is_found() {
+    is_found(SlownessBanned);
+}
+
+#[test]
+fn packages_that_wait_for_no_turn_are_found() {
+    is_found(TurnsWaived);
 }
 
 #[test]

@@ -181,6 +181,11 @@ fn clients_that_were_away_for_many_rounds_are_followed_soon() {
 }
 
 #[test]
+fn a_late_full_node_on_a_slow_line_catches_up() {
+    runs_clean("slow-line", 0..4);
+}
+
+#[test]
 fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
     runs_clean("slow-links", 0..4);
 }

@@ -108,6 +108,10 @@ fn liveness_seeds_that_once_failed_stay_fixed() {
             129,
             "in a ring that was left of all links, a proposer three links away passed for dead, and lost ten rounds",
         ),
+        (
+            367,
+            "an older status overtook a newer one, as on no stream: a proposer passed for behind, and lost its round",
+        ),
     ] {
         assert_eq!(
             liveness::run(seed, None).report.violation,

@@ -12,6 +12,7 @@ mod parsers;
 mod references;
 mod shape;
 mod unsafety;
+mod watching;
 
 use std::fmt;
 
@@ -49,7 +50,7 @@ impl fmt::Display for Complaint {
 
 type Rule = fn(&Tree) -> Vec<Complaint>;
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 16] = [
     shape::files_are_short,
     shape::lines_are_short,
     circles::no_files_import_each_other,
@@ -61,6 +62,9 @@ const RULES: [Rule; 13] = [
     references::no_link_leads_nowhere,
     unsafety::unsafe_code_stands_in_listed_files,
     machine::no_path_is_of_one_machine,
+    watching::every_metric_that_people_watch_exists,
+    watching::every_panel_says_what_is_normal,
+    watching::every_alert_says_what_to_do_and_is_tested,
     english::comments_are_plain,
     english::documents_are_plain,
 ];

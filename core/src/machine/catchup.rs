@@ -184,7 +184,9 @@ impl Core {
 
     /// A certified height is stored. Whoever was bringing it has brought it.
     pub(super) fn height_came(&mut self, height: Height, bytes: u64) {
-        for asked in self.sync.finished(height) {
+        let finished = self.sync.finished(height);
+        self.sync.came(self.now, bytes);
+        for asked in finished {
             match asked.answered_at {
                 Some(since) if bytes > 0 => self.reputation.brought(self.now, asked.peer, bytes, since),
                 // Another one was quicker, though it was asked later.

@@ -1,5 +1,6 @@
 //! Stories of four cores that no single part can tell.
 
+mod asking;
 mod catchup;
 mod check;
 mod client;

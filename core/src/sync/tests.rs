@@ -178,6 +178,32 @@ fn heights_that_share_a_slow_line_have_time_for_all_of_them() {
 }
 
 #[test]
+fn on_a_line_that_is_slow_itself_no_second_peer_is_asked() {
+    let mut rig = Rig::new(&[30, 30, 30]);
+    let asks = rig.plan_proven(T, 5, 30, |_| HeldOfHeight::Nothing);
+    for (peer, height, _) in &asks {
+        rig.sync.answered(T, *height, peer, 100_000, Nanos(1));
+    }
+    // As long as we do not know whether it is the peer or our line, we try it with one height.
+    let late = T + Nanos::from_millis(2_000);
+    assert_eq!(heights(&rig.plan_proven(late, 5, 12, |_| HeldOfHeight::Nothing)), [5]);
+    assert!(rig.plan_proven(late, 5, 12, |_| HeldOfHeight::Nothing).is_empty());
+    // Four of eight are here: it is our line. The others have as much time, twice. What one more brings takes its time
+    // as well.
+    for height in 5..9 {
+        rig.sync.finished(Height(height));
+        rig.sync.came(late, 100_000);
+    }
+    assert!(rig.plan_proven(late, 9, 12, |_| HeldOfHeight::Nothing).is_empty());
+    let line = Nanos(2 * 2_000_000_000);
+    let soon = Nanos(T.0 + line.0 - 1_000_000);
+    assert!(rig.plan_proven(soon, 9, 12, |_| HeldOfHeight::Nothing).is_empty());
+    assert_eq!(rig.sync.deadline(soon), Some(T + line + Nanos(1)));
+    let due = T + line + Nanos(1);
+    assert_eq!(heights(&rig.plan_proven(due, 9, 12, |_| HeldOfHeight::Nothing)), [9]);
+}
+
+#[test]
 fn a_second_peer_is_asked_when_the_first_is_slow_and_then_a_third() {
     let mut rig = Rig::new(&[5, 5, 5]);
     let first = rig.plan(T, 5)[0].0;

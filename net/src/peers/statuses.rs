@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ultramarine_types::network::{ClockReading, Status};
-use ultramarine_types::{Nanos, PeerId};
+use ultramarine_types::{Height, Nanos, PeerId};
 
 use crate::bounds::{
     self, NEWS_BURST, NEWS_PER_SECOND, STATUSES_BURST, STATUSES_PER_SECOND, STRANGERS_STATUSES_BURST,
@@ -100,6 +100,13 @@ impl Statuses {
         Some((id, status))
     }
 
+    /// Whether a peer has said that it is so far behind that it can take no value of this height.
+    pub fn is_behind(&self, id: &PeerId, height: Height) -> bool {
+        let newest = self.peers.get(id).and_then(|peer| peer.newest.as_ref());
+        // It takes values of the height that it is at, and of the next.
+        newest.is_some_and(|status| status.tip.next().next() < height)
+    }
+
     /// A peer is gone. What it has spent is remembered.
     pub fn forget(&mut self, id: &PeerId) {
         if let Some((due, _)) = self.peers.get_mut(id).and_then(|peer| peer.waiting.take()) {
@@ -149,7 +156,7 @@ fn essence(status: &Status) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use ultramarine_types::{Height, fixtures};
+    use ultramarine_types::fixtures;
 
     use super::*;
 
@@ -178,6 +185,17 @@ mod tests {
             }
         }
         (heard, newest)
+    }
+
+    #[test]
+    fn a_peer_that_lacks_the_two_heights_before_is_behind() {
+        let mut statuses = Statuses::default();
+        assert!(!statuses.is_behind(&peer(1), Height(9)), "it has said nothing");
+        statuses.hear(Nanos::ZERO, peer(1), true, status(7));
+        assert!(!statuses.is_behind(&peer(1), Height(9)));
+        assert!(statuses.is_behind(&peer(1), Height(10)));
+        statuses.hear(Nanos::ZERO, peer(1), true, status(8));
+        assert!(!statuses.is_behind(&peer(1), Height(10)), "it has come nearer");
     }
 
     #[test]

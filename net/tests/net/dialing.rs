@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use ultramarine_net::bounds;
 use ultramarine_net::hello::Goodbye;
@@ -10,7 +11,7 @@ use ultramarine_net::lapse::Lapse;
 use ultramarine_types::network::NetEvent;
 
 use crate::node::{Node, Setup, attestation_of, expired_attestation, identity, validator};
-use crate::rogue::{Guise, Rogue, endpoint_at, runtime};
+use crate::rogue::{Guise, Rogue, answer, endpoint_at, runtime};
 
 #[test]
 fn one_address_cannot_hold_every_entry_for_a_handshake() {
@@ -47,6 +48,57 @@ fn one_address_cannot_hold_every_entry_for_a_handshake() {
     }
     let _late = Rogue::meet(&node, 4);
     node.expect_peer(identity(4).peer());
+}
+
+#[test]
+fn a_peer_that_we_dialed_is_met_again_at_once_after_it_died_and_its_second_connection_is_not() {
+    // Of two connections of one process the one that the lower name dialed stays: here the node's own.
+    let (low, high) = if identity(1).peer() < identity(2).peer() {
+        (1, 2)
+    } else {
+        (2, 1)
+    };
+    let old_life = runtime();
+    let inside = old_life.enter();
+    let dialed = endpoint_at(Ipv4Addr::LOCALHOST.into(), high);
+    drop(inside);
+    let peer = identity(high).peer();
+    let mut node = Node::start(Setup {
+        peers: vec![ultramarine_net::PeerConfig {
+            address: dialed.local_addr().expect("bound").to_string(),
+            peer: Some(peer),
+        }],
+        ..Setup::new(low)
+    });
+    let _first = old_life.block_on(answer(&dialed, Guise::validator(high)));
+    node.expect_peer(peer);
+    let second = Rogue::meet(&node, high);
+    assert_eq!(second.farewell(), Some(Goodbye::Duplicate));
+    // Its tasks are gone before they could say anything, as after kill -9.
+    old_life.shutdown_background();
+    let started = Instant::now();
+    let _new_life = Rogue::meet_in(
+        &node,
+        Guise {
+            instance: 2,
+            ..Guise::validator(high)
+        },
+    );
+    node.expect("end of the old life", |event| {
+        matches!(event, NetEvent::PeerDown { .. }).then_some(())
+    });
+    node.expect_peer(peer);
+    assert!(started.elapsed() < bounds::IDLE, "nobody waited for the idle timeout");
+}
+
+#[test]
+fn a_process_calls_itself_the_same_to_all_and_otherwise_than_the_one_before() {
+    let said = |node: &Node, secret: u8| Rogue::meet(node, secret).hello().instance;
+    let before = Node::start(Setup::new(1));
+    let of_before = said(&before, 3);
+    assert_eq!(said(&before, 4), of_before);
+    drop(before);
+    assert_ne!(said(&Node::start(Setup::new(1)), 3), of_before);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use ultramarine_net::bounds::WIRE_VERSIONS;
+use ultramarine_net::frame::{FrameKind, read_frame};
 use ultramarine_net::hello::{Goodbye, Hello, Plans};
 use ultramarine_net::{Attestation, Identity, endpoint};
 
@@ -41,13 +42,26 @@ impl Guise {
             from: Ipv4Addr::LOCALHOST.into(),
         }
     }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            versions: WIRE_VERSIONS,
+            chain: fixtures::CHAIN,
+            plans: Plans {
+                upgrades: Hash::ZERO,
+                fork_schedule: Hash::ZERO,
+            },
+            instance: self.instance,
+            attestation: self.attestation,
+        }
+    }
 }
 
 pub struct Rogue {
     pub runtime: Runtime,
     pub connection: quinn::Connection,
     control: Option<quinn::SendStream>,
-    _receive: quinn::RecvStream,
+    receive: quinn::RecvStream,
     _endpoint: quinn::Endpoint,
 }
 
@@ -74,17 +88,20 @@ async fn introduce(
 ) -> (quinn::Connection, quinn::SendStream, quinn::RecvStream) {
     let connection = endpoint.connect(to, "x").expect("dials").await.expect("connects");
     let (mut control, receive) = connection.open_bi().await.expect("a stream");
-    let hello = Hello {
-        versions: WIRE_VERSIONS,
-        chain: fixtures::CHAIN,
-        plans: Plans {
-            upgrades: Hash::ZERO,
-            fork_schedule: Hash::ZERO,
-        },
-        instance: guise.instance,
-        attestation: guise.attestation,
-    };
-    control.write_chunk(hello.frame()).await.expect("written");
+    control.write_chunk(guise.hello().frame()).await.expect("written");
+    (connection, control, receive)
+}
+
+/// Waits for a node to dial an endpoint, and says hello to it. The connection stands as long as this lives.
+pub async fn answer(
+    endpoint: &quinn::Endpoint,
+    guise: Guise,
+) -> (quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let dialed = tokio::time::timeout(PATIENCE, endpoint.accept()).await;
+    let incoming = dialed.expect("dialed").expect("the endpoint is open");
+    let connection = incoming.await.expect("connects");
+    let (mut control, receive) = connection.accept_bi().await.expect("a stream");
+    control.write_chunk(guise.hello().frame()).await.expect("written");
     (connection, control, receive)
 }
 
@@ -157,9 +174,16 @@ impl Rogue {
             runtime,
             connection,
             control: Some(control),
-            _receive: receive,
+            receive,
             _endpoint: endpoint,
         }
+    }
+
+    /// The node's first words.
+    pub fn hello(&mut self) -> Hello {
+        let read = read_frame(&mut self.receive, FrameKind::Hello);
+        let body = self.runtime.block_on(read).expect("a frame").expect("a hello");
+        Hello::parse(&body, WIRE_VERSIONS).expect("a hello of ours").0
     }
 
     pub fn say(&mut self, bytes: &[u8]) {

@@ -13,7 +13,7 @@ use ultramarine_net::streaming::{ListSet, Missing, Ranges};
 use ultramarine_runtime::{IoMode, skip};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Recipients, SyncWant};
 use ultramarine_types::storage::OnDisk;
-use ultramarine_types::{Assembly, Height};
+use ultramarine_types::{Assembly, Height, fixtures};
 
 use crate::fixture::{PATIENCE, params, value};
 use crate::node::{Node, Setup, identity};
@@ -309,6 +309,52 @@ fn full_nodes_get_a_value_behind_the_validators() {
     let round = params(6).limits().propose_timeout().as_duration();
     assert!(started.elapsed() >= round, "it had a round's time before the full node");
     drop(validator);
+}
+
+#[test]
+fn a_full_node_that_is_behind_is_streamed_nothing() {
+    let mut node = Node::start(Setup::new(1));
+    let full_node = |secret: u8, node: &Node| {
+        Node::start(Setup {
+            attested: false,
+            ..Setup::new(secret).dials(node)
+        })
+    };
+    let (mut behind, mut other) = (full_node(8, &node), full_node(9, &node));
+    behind.expect_peer(node.peer);
+    other.expect_peer(node.peer);
+    let tells = |full_node: &Node, node: &mut Node, tip: u64| {
+        let status = fixtures::status(Height(tip));
+        full_node.tell(NetCommand::Status { to: node.peer, status });
+        node.expect("its status", |event| match event {
+            NetEvent::Status { peer, status } => (peer == full_node.peer && status.tip.0 == tip).then_some(()),
+            _ => None,
+        });
+    };
+    for _ in 0..2 {
+        node.expect("peer", |event| matches!(event, NetEvent::PeerUp { .. }).then_some(()));
+    }
+    tells(&behind, &mut node, 2);
+    tells(&other, &mut node, 3);
+    let value = value(5, 1, 1000, 1);
+    node.shelf.put(value.clone());
+    let stream = NetCommand::Stream {
+        key: value.key,
+        to: Recipients::All,
+    };
+    node.tell(stream.clone());
+    expect_offer(&mut other);
+    // Both are streamed to at one time.
+    std::thread::sleep(Duration::from_millis(200));
+    while let Some(event) = behind.poll() {
+        assert!(
+            !matches!(event, NetEvent::Offer { .. }),
+            "it lacks the two heights before"
+        );
+    }
+    tells(&behind, &mut node, 3);
+    node.tell(stream);
+    expect_offer(&mut behind);
 }
 
 #[test]

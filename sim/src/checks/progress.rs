@@ -58,21 +58,23 @@ impl Sight {
         }
     }
 
-    /// The validators that hang together over links and are most.
+    /// The validators that are able, hang together over links, and are most.
     fn largest(&self) -> BTreeSet<usize> {
         let mut largest = BTreeSet::new();
+        let mut linked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let is_able = |(a, b): &&(usize, usize)| self.able.contains_key(a) && self.able.contains_key(b);
+        for (a, b) in self.links.keys().filter(is_able) {
+            linked.entry(*a).or_default().push(*b);
+            linked.entry(*b).or_default().push(*a);
+        }
         for first in self.able.keys() {
             if largest.contains(first) {
                 continue;
             }
             let (mut reached, mut next) = (BTreeSet::from([*first]), vec![*first]);
             while let Some(node) = next.pop() {
-                for (a, b) in self.links.keys() {
-                    let far = if *a == node { *b } else { *a };
-                    if (*a == node || *b == node) && reached.insert(far) {
-                        next.push(far);
-                    }
-                }
+                let far = linked.get(&node).into_iter().flatten();
+                next.extend(far.filter(|far| reached.insert(**far)));
             }
             if reached.len() > largest.len() {
                 largest = reached;
@@ -181,6 +183,15 @@ mod tests {
                 seen(&mut progress, 10 * at, &sight(&[0, 1, 2], &[(0, 1)], 9)),
                 Ok(()),
                 "not connected"
+            );
+            assert_eq!(
+                seen(
+                    &mut progress,
+                    10 * at + 1,
+                    &sight(&[0, 1], &[(0, 1), (1, 2), (2, 3)], 9)
+                ),
+                Ok(()),
+                "connected to others that are not able"
             );
             assert_eq!(
                 seen(&mut progress, 10 * at, &sight(&[0, 1], LINE, 9)),

@@ -88,12 +88,16 @@ impl<'a> Bound<'a> {
         (self.able_at + self.reckoning.told()).since(self.world.now)
     }
 
-    /// From when all members have decided a height until they have decided the next, `height`.
-    pub fn following(&self, height: Height) -> Nanos {
+    /// From when all members have decided a height until they have decided the next, `height`. The first of them had
+    /// decided so long before the last.
+    ///
+    /// A member that missed votes in the storm gets a height from others, when these have begun the next. Nobody waits
+    /// for a proposer that is behind, so if they are further apart than a commit and its way, the round is lost.
+    pub fn following(&self, height: Height, apart: Nanos) -> Nanos {
         let start = Start {
             height,
             round: 0,
-            is_amid: false,
+            is_amid: apart > self.reckoning.way + self.reckoning.record,
             told: self.untold(),
             unnoticed: self.unnoticed(),
             spare: self.spare(),

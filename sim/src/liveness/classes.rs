@@ -234,9 +234,16 @@ impl LivenessPlan {
         let first = self.config.nodes();
         self.config.full_nodes += dice.between(1, 8) as usize;
         let strangers = first..self.config.nodes();
-        self.config.adversaries = strangers
-            .map(|stranger| (stranger, *dice.pick(&AdversaryKind::STRANGERS)))
-            .collect();
+        let mut kinds = AdversaryKind::STRANGERS.to_vec();
+        kinds.push(AdversaryKind::Puller);
+        self.config.adversaries = strangers.map(|stranger| (stranger, *dice.pick(&kinds))).collect();
+        // One is enough, and all that a run has time for.
+        if Dice::of(self.config.seed, "status flood").chance(150)
+            && let Some((_, kind)) = self.config.adversaries.last_mut()
+        {
+            *kind = AdversaryKind::StatusFlood;
+            self.config.events_max *= 4;
+        }
     }
 
     /// The storm is over: the class befalls the world. Members are whole from here on.

@@ -132,25 +132,32 @@ impl Quorum {
         self.members.iter().map(of).max().unwrap_or(0)
     }
 
-    /// The longest way between two members, where a link is as long as `length` says.
+    /// The longest of the shortest ways between two members, where a link is as long as `length` says.
     fn longest(&self, length: impl Fn(usize, usize) -> u64) -> u64 {
+        let positions: BTreeMap<usize, usize> = self.members.iter().copied().zip(0..).collect();
+        let position = |node: &usize| positions.get(node).copied();
+        let links = self.links.iter().filter_map(|(a, b)| {
+            let (near, far) = (position(a)?, position(b)?);
+            Some([(near, far, length(*a, *b)), (far, near, length(*b, *a))])
+        });
+        let links: Vec<_> = links.flatten().collect();
         let from = |first: usize| {
-            let mut known = BTreeMap::from([(first, 0)]);
-            // As many turns as there are members reach all.
-            for _ in &self.members {
-                for (a, b) in &self.links {
-                    for (near, far) in [(*a, *b), (*b, *a)] {
-                        let Some(way) = known.get(&near).map(|way| way + length(near, far)) else {
-                            continue;
-                        };
-                        let best = known.entry(far).or_insert(way);
-                        *best = way.min(*best);
+            let mut ways = vec![u64::MAX; self.members.len()];
+            ways[first] = 0;
+            // As many turns as there are members reach all. Where most are linked, few turns do.
+            let mut is_shorter = true;
+            while std::mem::take(&mut is_shorter) {
+                for (near, far, length) in &links {
+                    let way = ways[*near].saturating_add(*length);
+                    if way < ways[*far] {
+                        ways[*far] = way;
+                        is_shorter = true;
                     }
                 }
             }
-            known.into_values().max().unwrap_or(0)
+            ways.into_iter().filter(|way| *way < u64::MAX).max().unwrap_or(0)
         };
-        self.members.iter().map(|node| from(*node)).max().unwrap_or(0)
+        (0..self.members.len()).map(from).max().unwrap_or(0)
     }
 
     /// Links on the longest of the shortest ways between two members.

@@ -7,7 +7,7 @@ use ultramarine_core::{Core, CoreConfig};
 use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_net::{Attestation, Budgets, Guest, Roster, Site, Statuses};
+use ultramarine_net::{Attestation, Bans, Budgets, Guest, Roster, Site, Statuses};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::network::{NetEvent, SyncEnd};
 use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox, PeerId};
@@ -16,7 +16,6 @@ use super::{Event, Node, World};
 use crate::block;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
-use crate::uplink::Uplink;
 use crate::wire::StreamId;
 
 /// How long a validator that starts listens to those that it can hear.
@@ -95,11 +94,11 @@ impl World {
         node.syncs.clear();
         node.offers.clear();
         node.sees.clear();
-        let round_wait = self.config.chain.limits().propose_timeout();
-        node.uplink = Uplink::new(self.config.rates(index).out, round_wait);
+        node.uplink = self.config.uplink(index);
         node.line_in_free_at = Nanos::ZERO;
         node.reads_from.clear();
         node.budgets = Budgets::default();
+        node.bans = Bans::default();
         node.roster = Roster::new(self.config.places);
         node.guests.clear();
         node.came_bytes.clear();
@@ -223,6 +222,10 @@ impl World {
         let [Ok(at_a), Ok(at_b)] = [(a, b), (b, a)].map(|(node, peer)| self.meet(node, peer)) else {
             return self.dial(a, b, 200, DIAL_MS);
         };
+        if self.keeps_out(a, b, at_a) || self.keeps_out(b, a, at_b) {
+            self.count("kept-out");
+            return self.dial(a, b, 1_000, 5_000);
+        }
         let [Some(b_at_a), Some(a_at_b)] =
             [(a, b, at_a), (b, a, at_b)].map(|(node, peer, validator)| self.place(node, peer, validator))
         else {
@@ -249,9 +252,17 @@ impl World {
         }
     }
 
-    /// A place for a peer, unless there is none. Somebody else may have to give way.
-    fn place(&mut self, node: usize, peer: usize, validator: Option<Address>) -> Option<Guest> {
-        let newcomer = Guest {
+    /// Whether a node bans a peer, or whoever stands behind it.
+    fn keeps_out(&self, node: usize, peer: usize, validator: Option<Address>) -> bool {
+        let guest = self.guest(peer, validator);
+        let node = &self.nodes[node];
+        let now = node.clock.local(self.now);
+        node.bans.keep_out(now, &guest.peer, &guest.origin())
+    }
+
+    /// A peer as a node sees it that lets it in.
+    pub(super) fn guest(&self, peer: usize, validator: Option<Address>) -> Guest {
+        Guest {
             peer: self.nodes[peer].peer,
             validator,
             is_listed: self.config.listed.contains(&peer),
@@ -259,7 +270,12 @@ impl World {
             since: self.now,
             points: 0,
             has_served: false,
-        };
+        }
+    }
+
+    /// A place for a peer, unless there is none. Somebody else may have to give way.
+    fn place(&mut self, node: usize, peer: usize, validator: Option<Address>) -> Option<Guest> {
+        let newcomer = self.guest(peer, validator);
         let others = self.nodes[node].guests.iter().filter(|(other, _)| **other != peer);
         let others: Vec<Guest> = others.map(|(_, guest)| *guest).collect();
         let placed = self.nodes[node].roster.place(self.now, others.into_iter(), &newcomer);

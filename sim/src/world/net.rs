@@ -20,6 +20,8 @@ use ultramarine_types::{ConsensusMessage, Init, Nanos, ValueKey};
 
 use super::{Event, Incoming, Sync, World, WorldNotice};
 use crate::checks::{CheckOutcome, blame, validity};
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::wire::{SimFrame, StreamId};
 
 /// From the network tile to the core over their link.
@@ -185,8 +187,20 @@ impl World {
         }
     }
 
+    /// Whether the status that comes now was sent before one that has come. All that a node says of itself goes over
+    /// one stream, on which nothing overtakes. Votes are not held to that: they come again by other ways.
+    fn is_overtaken(&mut self, from: usize, index: usize) -> bool {
+        let newest = self.statuses_come.entry((from, index)).or_default();
+        let is_older = self.happening < *newest;
+        *newest = self.happening.max(*newest);
+        is_older
+    }
+
     /// A status has been read: its node's core hears it at once, or when its peer may be heard again.
     fn hear_status(&mut self, from: usize, index: usize, status: Status) {
+        if self.is_overtaken(from, index) {
+            return;
+        }
         let peer = self.nodes[from].peer;
         let node = &mut self.nodes[index];
         let is_stranger = matches!(node.sees.get(&from), Some(PeerOrigin::Site(_)) | None);
@@ -310,8 +324,8 @@ impl World {
         Ok(())
     }
 
-    fn charge(&mut self, index: usize, peer: &ultramarine_types::PeerId, fault: Fault) {
-        let Some(peer) = self.peer_index(peer) else { return };
+    fn charge(&mut self, index: usize, name: &ultramarine_types::PeerId, fault: Fault) {
+        let Some(peer) = self.peer_index(name) else { return };
         self.trace
             .line(self.now, format_args!("{index} charges {peer} {}", fault.name()));
         self.notices.push(WorldNotice::Charge {
@@ -323,6 +337,29 @@ impl World {
         self.note(index, checked);
         if !self.nodes[peer].is_honest() {
             self.count("adversary-charged");
+        }
+        if self.config.bans {
+            self.punish(index, peer, *name, fault);
+        }
+    }
+
+    /// Bans a peer whose score has reached the threshold.
+    fn punish(&mut self, index: usize, peer: usize, name: ultramarine_types::PeerId, fault: Fault) {
+        #[cfg(feature = "planted")]
+        let fault = match fault {
+            Fault::Withheld if self.config.planted == Some(PlantedBug::SlownessBanned) => Fault::Part,
+            fault => fault,
+        };
+        let origin = self.guest(peer, self.nodes[peer].address).origin();
+        let node = &mut self.nodes[index];
+        let now = node.clock.local(self.now);
+        let is_banned = node.bans.charge(now, name, Some(origin), fault);
+        if is_banned && self.nodes[peer].peer == name && self.nodes[index].sees.contains_key(&peer) {
+            self.trace.line(self.now, format_args!("{index} bans {peer}"));
+            self.count("banned");
+            let checked = blame::banned(peer, self.nodes[peer].is_honest());
+            self.note(index, checked);
+            self.close(index, peer);
         }
     }
 
@@ -345,5 +382,24 @@ impl World {
                 event: Box::new(event),
             },
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunConfig;
+
+    #[test]
+    fn a_status_that_a_newer_one_has_overtaken_is_not_heard() {
+        let mut world = World::new(RunConfig::quiet(1));
+        let mut is_overtaken = |number, from| {
+            world.happening = number;
+            world.is_overtaken(from, 1)
+        };
+        assert!(!is_overtaken(7, 0) && !is_overtaken(9, 0));
+        assert!(is_overtaken(8, 0));
+        assert!(!is_overtaken(8, 2), "of another node");
+        assert!(!is_overtaken(10, 0));
     }
 }

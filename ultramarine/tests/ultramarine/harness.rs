@@ -5,6 +5,7 @@ pub mod faketime;
 pub mod mesh;
 pub mod network;
 pub mod program;
+pub mod prometheus;
 pub mod refusal;
 pub mod rogue;
 pub mod rot;
@@ -110,6 +111,11 @@ impl Node {
     pub fn decided_if_it_answers(&self) -> Option<Vec<Value>> {
         let (_, page) = self.get("/ultramarine/v1/decided").ok()?;
         Some(page.as_array().expect("a list").clone())
+    }
+
+    /// The text that one of its URLs answers.
+    pub fn text(&self, path: &str) -> std::io::Result<String> {
+        Ok(request(&self.http, path, None)?.1)
     }
 
     /// A number from its `/metrics`, by name and labels as they are written there.

@@ -5,9 +5,11 @@ use ultramarine_net::bounds::{FULL_NODE_STREAMS_MAX, FULL_NODES_PER_VALUE_MAX, R
 use ultramarine_net::reply::{self, PeerRequest};
 use ultramarine_net::{AnswerClass, Spend, Spender};
 use ultramarine_types::network::{Fault, Recipients};
-use ultramarine_types::{Nanos, ValueKey};
+use ultramarine_types::{Height, Nanos, ValueKey};
 
 use crate::disk::Shelf;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::uplink::Dispatch;
 use crate::wire::{Packet, SimFrame, StreamId, cut_answer, cut_stream};
 use crate::world::{Event, Later, World, WorldNotice};
@@ -35,6 +37,7 @@ impl World {
         };
         let (validators, mut full_nodes): (Vec<usize>, Vec<usize>) =
             peers.into_iter().partition(|peer| self.nodes[*peer].address.is_some());
+        full_nodes.retain(|peer| !self.is_behind(index, *peer, key.height));
         let before = validators
             .into_iter()
             .map(|peer| {
@@ -63,6 +66,15 @@ impl World {
             self.queue.plan(at, Event::FullNodes { node: index, life });
         }
         self.send_on(index);
+    }
+
+    /// Whether a peer has told a node that it is too far behind to take a value of a height.
+    fn is_behind(&self, index: usize, peer: usize, height: Height) -> bool {
+        #[cfg(feature = "planted")]
+        if self.config.planted == Some(PlantedBug::StreamedToAll) {
+            return false;
+        }
+        self.nodes[index].statuses.is_behind(&self.nodes[peer].peer, height)
     }
 
     /// Streams values to the full nodes whose turn has come.

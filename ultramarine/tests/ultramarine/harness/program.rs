@@ -46,7 +46,7 @@ fn npm_folder() -> PathBuf {
 ///
 /// # Panics
 /// If the variable is 1: the program is required.
-fn missing(what: &str, required: &str, path: &Path) -> Option<PathBuf> {
+pub fn missing(what: &str, required: &str, path: &Path) -> Option<PathBuf> {
     let text = format!("no {}; see .ci/run for how to install it", path.display());
     let required = std::env::var(required).is_ok_and(|value| value == "1");
     assert!(!required, "{what} is required: {text}");
