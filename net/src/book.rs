@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ultramarine_types::{Address, PeerId};
+use ultramarine_types::{Address, Height, PeerId};
 
 /// A peer that is connected.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,6 +21,8 @@ pub struct PeerView {
     pub round_trip: Duration,
     /// Its score: what its faults cost it.
     pub points: u64,
+    /// The newest height that it says it has decided; `None`: it has not said.
+    pub tip: Option<Height>,
 }
 
 /// Who is connected, by name. The network writes it, anybody reads it. It has as many entries as there are sessions,

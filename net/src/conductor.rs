@@ -168,10 +168,7 @@ fn complete(hub: &Hub, completed: Completed) {
         streamed,
         verified,
     } = completed;
-    hub.metrics.values_joined.inc();
-    hub.metrics.stream.record(streamed);
-    if let Some(verified) = verified {
-        hub.metrics.verify.record(verified);
-    }
+    let height = assembly.init.metadata.height;
+    hub.metrics.joined(hub.now(), height, streamed, verified);
     hub.store.push(StoreRequest::Put { assembly, tag });
 }

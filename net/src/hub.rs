@@ -257,6 +257,7 @@ impl Hub {
     pub fn hear(&self, session: &Session, event: NetEvent) {
         let event = match event {
             NetEvent::Status { peer, status } => {
+                session.tip.set(Some(status.tip));
                 let mut statuses = self.statuses.borrow_mut();
                 let heard = statuses.hear(self.now(), peer, session.is_stranger(), status);
                 let Some(status) = heard else {
@@ -436,6 +437,7 @@ impl Hub {
             dialed: session.dialed,
             round_trip: session.connection.rtt(),
             points: bans.points(now, &session.peer),
+            tip: session.tip.get(),
         };
         self.book.show(self.sessions.borrow().values().map(view).collect());
     }

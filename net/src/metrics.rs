@@ -1,10 +1,11 @@
 //! This file knows the metrics that the network writes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use ultramarine_runtime::{Counter, Gauge, Histogram, Registry, RingOps};
-use ultramarine_types::Stage;
+use ultramarine_runtime::{Counter, Gauge, Histogram, Mark, Registry, RingOps, StageLog, StageTime};
 use ultramarine_types::network::Fault;
+use ultramarine_types::{Height, Nanos, Stage};
 
 use crate::serve::queue::Rank;
 
@@ -35,8 +36,8 @@ pub fn register_metrics(registry: &Registry) {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     faults: BTreeMap<Fault, Counter>,
-    pub stream: Histogram,
-    pub verify: Histogram,
+    stream: Histogram,
+    verify: Histogram,
     pub validators: Gauge,
     pub full_nodes: Gauge,
     pub other_upgrades: Gauge,
@@ -49,7 +50,7 @@ pub(crate) struct Metrics {
     pub messages_sent: Counter,
     pub messages_received: Counter,
     pub values_streamed: Counter,
-    pub values_joined: Counter,
+    values_joined: Counter,
     pub values_withheld: Counter,
     pub requests_served: Counter,
     pub unavailable: Counter,
@@ -62,6 +63,7 @@ pub(crate) struct Metrics {
     pub places_refused: Counter,
     pub places_given: Counter,
     pub ring: RingOps,
+    stage_log: Arc<StageLog>,
 }
 
 impl Metrics {
@@ -171,6 +173,24 @@ impl Metrics {
                 "Full nodes that are not configured and gave their place to another peer.",
             ),
             ring: RingOps::new(registry, "net"),
+            stage_log: registry.stage_log(),
+        }
+    }
+
+    /// A value of a height is whole now: how long it was streamed, and how long its blobs were verified after that.
+    pub fn joined(&self, now: Nanos, height: Height, streamed: Nanos, verified: Option<Nanos>) {
+        self.values_joined.inc();
+        self.stream.record(streamed);
+        let before = |moment: Nanos, took: Nanos| Nanos(moment.0.saturating_sub(took.0));
+        let arrived = before(now, verified.unwrap_or(Nanos::ZERO));
+        let note = |stage, began, ended| {
+            let mark = Mark::Stage(stage);
+            self.stage_log.note(mark, height, StageTime { began, ended });
+        };
+        note(Stage::Stream, before(arrived, streamed), arrived);
+        if let Some(verified) = verified {
+            self.verify.record(verified);
+            note(Stage::Verify, arrived, now);
         }
     }
 

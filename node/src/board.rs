@@ -20,7 +20,7 @@ use crate::catch_up::{CatchUp, CatchUpStatus};
 use crate::disk::DiskOutlook;
 
 /// Decided heights the snapshot lists.
-pub const RECENT_MAX: usize = 16;
+pub const RECENT_MAX: usize = 32;
 /// A node this many heights behind the best tip it has heard of is not ready to be relied on.
 const LAG_READY_MAX: u64 = 2;
 

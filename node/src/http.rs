@@ -14,6 +14,8 @@
 //!   /eth/v1/events?topics=head,…            what is decided, as it is decided (server-sent events)
 //!   /eth/v1/node/version                    name and version of this program
 //!   /eth/v1/node/{syncing,health,identity,peer_count}    how far it is, and who it is
+//!   /dashboard                              a page that shows the live view
+//!   /ultramarine/v1/live                    all that `ultramarine top` and /dashboard show
 //!   /eth/v1/node/peers[/{peer id}]          who is connected
 //!   /ultramarine/v1/blobs/{versioned hash}  where a blob is
 //!   /ultramarine/v1/decided?from=A&to=B     what was decided at every height
@@ -30,18 +32,20 @@
 //! What a caller can make us spend is bounded:
 //! - Connections, requests at a time, header and body bytes, and time have ceilings ([`server`]).
 //! - One address gets a share of connections and requests, so that others have room ([`seats`]).
-//! - `/health`, `/metrics` and `/status` do not count as requests, so no download can delay them.
+//! - `/health`, `/metrics`, `/status` and the live view do not count as requests, so no download can delay them.
 //!
 //! Every refusal is JSON ([`error`]), also the refusal of bytes that are no HTTP ([`wire`]).
 
 pub mod beacon;
 pub mod block;
 pub mod body;
+mod dashboard;
 pub mod decided;
 pub mod error;
 pub mod evidence;
 pub mod histograms;
 pub mod index;
+pub mod live;
 mod metrics;
 pub mod query;
 pub mod seats;
@@ -103,6 +107,7 @@ pub struct HttpState {
     keep_alive: Duration,
     /// When this process began to answer.
     started: SystemTime,
+    live: Arc<live::LiveState>,
     index: Arc<Mutex<BlobIndex>>,
     /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
     reading: Arc<tokio::sync::Mutex<()>>,
@@ -126,6 +131,7 @@ impl HttpState {
             origins: Arc::default(),
             keep_alive: beacon::events::KEEP_ALIVE,
             started: SystemTime::now(),
+            live: live::fresh(),
             index: Arc::default(),
             reading: Arc::default(),
         }
@@ -200,6 +206,8 @@ pub fn router(state: HttpState, limits: &ServerLimits) -> Router {
         .route("/eth/v1/node/health", get(beacon::node::health))
         .route("/eth/v1/node/identity", get(beacon::node::identity))
         .route("/eth/v1/node/peer_count", get(beacon::node::peer_count))
+        .route(dashboard::DASHBOARD, get(dashboard::dashboard))
+        .route(live::LIVE, get(live::live))
         .route("/eth/v1/node/peers", get(beacon::peers::peers))
         .route("/eth/v1/node/peers/{peer}", get(beacon::peers::peer))
         .route("/ultramarine/v1/blobs/{versioned_hash}", get(decided::locate_blob))

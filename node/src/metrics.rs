@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ultramarine_core::io::Event;
 use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
-use ultramarine_types::Stage;
+use ultramarine_runtime::{Clock, Mark, StageLog, StageTime};
+use ultramarine_types::{Height, Nanos, Stage};
 
 /// Shows how many lines the log's file has lost, where there is one.
 pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
@@ -22,6 +23,10 @@ pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'st
 /// Series fed by the core tile.
 #[derive(Debug)]
 pub struct CoreMetrics {
+    clock: Clock,
+    stage_log: Arc<StageLog>,
+    /// The height to be decided.
+    deciding: Height,
     vote: Histogram,
     import: Histogram,
     commit: Histogram,
@@ -63,6 +68,9 @@ impl CoreMetrics {
             move || *shown.lock().unwrap_or_else(PoisonError::into_inner),
         );
         Self {
+            clock: Clock::start(),
+            stage_log: registry.stage_log(),
+            deciding: Height::GENESIS,
             clock_offset,
             clock_peers_off: gauge(
                 "ultramarine_clock_peers_off_count",
@@ -118,10 +126,21 @@ impl CoreMetrics {
         }
     }
 
+    /// Notes that something of a value happens now. Nobody has verified its height, so only the current one counts.
+    pub fn hear(&self, mark: Mark, height: Height) {
+        if height == self.deciding {
+            self.stage_log.happens(mark, height, self.clock.now());
+        }
+    }
+
     /// Counts an event, or measures what it tells.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::Round { round, .. } => self.round.set(i64::from(round.0)),
+            Event::Round { height, round, .. } => {
+                self.round.set(i64::from(round.0));
+                self.deciding = *height;
+                self.stage_log.happens(Mark::Round, *height, self.clock.now());
+            }
             Event::Decided {
                 certificate,
                 blobs,
@@ -140,13 +159,22 @@ impl CoreMetrics {
                 self.blobs.add(u64::from(*blobs));
                 self.bytes.add(*bytes);
             }
-            // The tiles that do the work measure the other stages.
-            Event::Stage { stage, took, .. } => match stage {
-                Stage::Vote => self.vote.record(*took),
-                Stage::Import => self.import.record(*took),
-                Stage::Commit => self.commit.record(*took),
-                Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
-            },
+            Event::Stage { key, stage, took } => {
+                // The tiles that do the work measure the other stages.
+                match stage {
+                    Stage::Vote => self.vote.record(*took),
+                    Stage::Import => self.import.record(*took),
+                    Stage::Commit => self.commit.record(*took),
+                    Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
+                }
+                // They also note when these ended.
+                if !matches!(stage, Stage::Stream | Stage::Verify | Stage::Persist) {
+                    let ended = self.clock.now();
+                    let began = Nanos(ended.0.saturating_sub(took.0));
+                    self.stage_log
+                        .note(Mark::Stage(*stage), key.height, StageTime { began, ended });
+                }
+            }
             Event::Readiness { ready, .. } => self.client_ready.set(i64::from(*ready)),
             Event::Executed { height } => self.executed.set(i64::try_from(height.0).unwrap_or(i64::MAX)),
             Event::InvalidValue { .. } => self.invalid.inc(),
@@ -174,7 +202,7 @@ impl CoreMetrics {
 
 #[cfg(test)]
 mod tests {
-    use ultramarine_types::{Address, Height, ValueId, ValueKey};
+    use ultramarine_types::{Address, ValueId, ValueKey};
 
     use super::*;
 
@@ -191,6 +219,36 @@ mod tests {
         let text = registry.render();
         assert!(text.contains("\nultramarine_clock_offset_seconds -60.25\n"), "{text}");
         assert!(text.contains("\nultramarine_clock_peers_off_count 1\n"), "{text}");
+    }
+
+    #[test]
+    fn stages_are_noted_and_what_nobody_verified_only_of_the_current_height() {
+        let registry = Registry::new();
+        let (mut metrics, log) = (CoreMetrics::new(&registry), registry.stage_log());
+        metrics.apply(&Event::Round {
+            height: Height(5),
+            round: ultramarine_types::Round(0),
+            proposer: Address::ZERO,
+            ours: false,
+        });
+        assert!(log.of(Mark::Round, Height(5)).is_some());
+        for height in [5, 5 + 64, u64::MAX] {
+            metrics.hear(Mark::Offer, Height(height));
+        }
+        assert!(
+            log.of(Mark::Offer, Height(5)).is_some(),
+            "a peer's height took its place"
+        );
+        assert!(log.of(Mark::Offer, Height(u64::MAX)).is_none());
+        let key = ValueKey {
+            height: Height(5),
+            id: ValueId::ZERO,
+        };
+        let took = Nanos(3);
+        let stage = Stage::Execute;
+        metrics.apply(&Event::Stage { key, stage, took });
+        let noted = log.of(Mark::Stage(stage), Height(5)).expect("it is noted");
+        assert_eq!(noted.ended.since(noted.began), took);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram as Hdr;
 use ultramarine_types::Nanos;
 
-use crate::link::{LinkGauge, Receiver};
+use crate::link::{LinkGauge, LinkReading, Receiver};
 use crate::pulse::Pulse;
+use crate::stage_log::StageLog;
 
 mod exposition;
 #[cfg(test)]
@@ -111,6 +112,7 @@ type Probe = Box<dyn Fn() -> Option<f64> + Send>;
 #[derive(Default)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    stage_log: Arc<StageLog>,
 }
 
 #[derive(Default)]
@@ -328,6 +330,44 @@ impl Registry {
     /// The pulses of all tiles, in the order of their start.
     pub fn pulses(&self) -> Vec<(&'static str, Pulse)> {
         self.inner().pulses.clone()
+    }
+
+    /// When the stages of the newest blocks began and ended.
+    pub fn stage_log(&self) -> Arc<StageLog> {
+        Arc::clone(&self.stage_log)
+    }
+
+    /// The values of one name's counters and gauges, by their labels.
+    pub fn values(&self, name: &str) -> Vec<(Labels, f64)> {
+        let inner = self.inner();
+        let series = inner.families.get(name).into_iter().flat_map(|family| &family.series);
+        #[allow(clippy::cast_precision_loss)] // As in the text format.
+        let read = |series: &Series| match series {
+            Series::Counter(counter) => Some(counter.get() as f64),
+            Series::Gauge(gauge) => Some(gauge.get() as f64),
+            Series::Probe(read) => read(),
+            Series::Histogram(_) => None,
+        };
+        series
+            .filter_map(|(labels, series)| Some((labels.clone(), read(series)?)))
+            .collect()
+    }
+
+    /// The links that live, in order of their names. Links that share a name are shown as their sum.
+    pub fn links(&self) -> Vec<LinkReading> {
+        exposition::read_links(&mut self.inner()).into_values().collect()
+    }
+
+    /// One name's histograms: labels, and the merged distribution in nanoseconds.
+    pub fn histograms_of(&self, name: &str) -> Vec<(Labels, Hdr<u64>)> {
+        let inner = self.inner();
+        let series = inner.families.get(name).into_iter().flat_map(|family| &family.series);
+        series
+            .filter_map(|(labels, series)| match series {
+                Series::Histogram(shards) => Some((labels.clone(), shards.merged())),
+                Series::Counter(_) | Series::Gauge(_) | Series::Probe(_) => None,
+            })
+            .collect()
     }
 
     /// Every histogram: name, labels, and the merged distribution in nanoseconds.

@@ -208,14 +208,25 @@ fn watch_cpu_time(registry: &Registry, name: &'static str) {
         "/proc/self/task/{}/schedstat",
         rustix::thread::gettid().as_raw_nonzero()
     );
+    // "schedstats" in the kernel's documentation of the scheduler: time on a CPU, time waiting for one, turns.
+    let field = |position: usize| {
+        let path = path.clone();
+        move || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            text.split_whitespace().nth(position)?.parse::<u64>().ok()
+        }
+    };
     registry.probe_counter(
         "ultramarine_tile_cpu_nanoseconds_total",
         "CPU time of the tile's thread as the kernel counts it.",
         &[("tile", name)],
-        move || {
-            let text = std::fs::read_to_string(&path).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        },
+        field(0),
+    );
+    registry.probe_counter(
+        "ultramarine_tile_queued_nanoseconds_total",
+        "Time in which the tile's thread could run and had no CPU, as the kernel counts it.",
+        &[("tile", name)],
+        field(1),
     );
 }
 

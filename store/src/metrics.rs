@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ultramarine_runtime::{Counter, Gauge, Histogram, Registry};
+use ultramarine_runtime::{Counter, Gauge, Histogram, Registry, StageLog};
 use ultramarine_types::Stage;
 use ultramarine_types::storage::{BlobState, ScrubProgress};
 
@@ -64,6 +64,7 @@ pub struct Metrics {
     /// From a put's arrival to its receipt.
     pub persist: Histogram,
     pub commit: Histogram,
+    pub stage_log: Arc<StageLog>,
 }
 
 /// Registers every series that the store writes.
@@ -187,6 +188,7 @@ impl Metrics {
                 "Making a decision durable in the index.",
                 &[],
             ),
+            stage_log: registry.stage_log(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod store;
 mod testnet;
 #[cfg(test)]
 mod tests;
+mod top;
 mod topology;
 mod whole;
 
@@ -52,6 +53,8 @@ enum Command {
     Init(init::Args),
     /// Run a node from its home directory
     Start(start::Args),
+    /// Watch nodes live in the terminal: rounds, tiles, peers, client, disk, and what is wrong
+    Top(top::Args),
     /// Say what a running node logs, or change it until the next start
     LogLevel(log_level::Args),
     /// Print the tiles, links and cores a node would run with here
@@ -120,6 +123,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Testnet(args) => testnet::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Start(args) => start::run(args),
+        Command::Top(args) => top::run(&args),
         Command::LogLevel(args) => log_level::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Config(action) => config::run(&action),

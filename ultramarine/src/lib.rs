@@ -12,3 +12,4 @@ pub mod program;
 pub mod progress;
 pub mod publish;
 pub mod terminal;
+pub mod top;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use ultramarine_types::chain::Limits;
-use ultramarine_types::{Address, Nanos, PeerId};
+use ultramarine_types::{Address, Height, Nanos, PeerId};
 
 use crate::backlog::Lane;
 use crate::bounds;
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub since: Nanos,
     /// Whether it has given us what we asked for.
     pub has_served: Cell<bool>,
+    /// The newest height that it says it has decided.
+    pub tip: Cell<Option<Height>>,
     pub connection: quinn::Connection,
     /// Whether we dialed it.
     pub dialed: bool,
@@ -89,6 +91,7 @@ impl Session {
             is_listed: Cell::new(is_listed),
             since,
             has_served: Cell::new(false),
+            tip: Cell::new(None),
             dialed,
             instance,
             version,

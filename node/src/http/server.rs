@@ -20,7 +20,9 @@ use tower::Service;
 use ultramarine_runtime::halt::Halt;
 
 use crate::http::beacon::events;
+use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
+use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
@@ -35,7 +37,7 @@ const STREAMS_MAX: usize = CONNECTIONS_MAX / 4;
 /// When a caller that we had no room for should try again, in seconds.
 const RETRY_AFTER_S: &str = "5";
 /// What a node says of itself. It is short and made at once, so we never refuse it for want of room.
-const ABOUT_US: [&str; 3] = ["/health", "/metrics", "/status"];
+const ABOUT_US: [&str; 5] = ["/health", "/metrics", "/status", LIVE, DASHBOARD];
 /// Pause after the system refused a connection (out of descriptors), and between two looks for a seat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After our last word we read on for this long: if bytes are unread when a socket closes, our word is lost with them.
@@ -47,7 +49,7 @@ const PARTING_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerLimits {
     /// Requests under way at one time, from their head to the last byte of their answer. Further ones get 503.
-    /// `/health`, `/metrics` and `/status` do not count.
+    /// What a node says of itself does not count.
     pub requests_max: usize,
     /// Time until an answer begins.
     pub timeout: Duration,
@@ -75,6 +77,7 @@ impl Default for ServerLimits {
 /// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
 pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
+    tokio::spawn(live::sample(state.clone(), halt.clone()));
     let router = router(state, &limits);
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,

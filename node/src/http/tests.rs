@@ -30,6 +30,7 @@ mod beacon;
 pub(super) mod events;
 mod histograms;
 mod index;
+mod live;
 mod proof;
 mod reading;
 mod spec;

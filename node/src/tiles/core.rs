@@ -14,6 +14,7 @@ use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::{Event, Input, Output};
 use ultramarine_core::signing::AHEAD_MAX;
 use ultramarine_core::{Core, Stop};
+use ultramarine_runtime::Mark;
 use ultramarine_runtime::bell::Bell;
 use ultramarine_runtime::clock::Clock;
 use ultramarine_runtime::link::{Receiver, Sender};
@@ -283,16 +284,20 @@ impl Audience {
             NetEvent::Message { peer, message } => self.record(|recorder| recorder.message(peer, message)),
             NetEvent::Offer {
                 peer,
+                key,
                 init,
                 certificate,
                 ..
-            } => self.record(|recorder| recorder.offer(peer, init, certificate.as_ref())),
+            } => {
+                self.metrics.hear(Mark::Offer, key.height);
+                self.record(|recorder| recorder.offer(peer, init, certificate.as_ref()));
+            }
+            NetEvent::Payload { key, .. } => self.metrics.hear(Mark::Payload, key.height),
             NetEvent::PeerUp { peer, .. } => self.board.peer_up(peer),
             NetEvent::PeerDown { peer } => self.board.peer_down(peer),
             NetEvent::Status { .. }
             | NetEvent::Hearing { .. }
             | NetEvent::Incomplete { .. }
-            | NetEvent::Payload { .. }
             | NetEvent::Flawed { .. }
             | NetEvent::SyncEnded { .. } => {}
         }

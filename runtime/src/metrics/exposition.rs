@@ -154,9 +154,9 @@ fn seconds(ns: u128) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn write_links(text: &mut String, inner: &mut Inner) {
+/// The links that live. Those that share a name (one per lane) are their sum: a series may appear only once.
+pub(super) fn read_links(inner: &mut Inner) -> BTreeMap<&'static str, LinkReading> {
     inner.links.retain(|link| link.read().is_some());
-    // Links that share a name (one per lane) are shown as their sum: a series may appear only once.
     let mut links: BTreeMap<&'static str, LinkReading> = BTreeMap::new();
     for reading in inner.links.iter().filter_map(crate::link::LinkGauge::read) {
         links
@@ -168,6 +168,11 @@ fn write_links(text: &mut String, inner: &mut Inner) {
             })
             .or_insert(reading);
     }
+    links
+}
+
+fn write_links(text: &mut String, inner: &mut Inner) {
+    let links = read_links(inner);
     if links.is_empty() {
         return;
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ultramarine_runtime::medium::{Medium, MediumFile};
+use ultramarine_runtime::{Mark, StageTime};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, Tag};
-use ultramarine_types::{Assembly, Init, ValueKey};
+use ultramarine_types::{Assembly, Init, Stage, ValueKey};
 
 use super::{Ahead, Growing, Waiting, Writer};
 use crate::append::write_parts;
@@ -294,6 +295,12 @@ impl<M: Medium> Writer<M> {
             }
             evicted.extend(hot.insert(waiting.assembly));
             self.state.metrics.persist.record(now.since(waiting.arrived));
+            let moment = StageTime {
+                began: waiting.arrived,
+                ended: now,
+            };
+            let mark = Mark::Stage(Stage::Persist);
+            self.state.metrics.stage_log.note(mark, key.height, moment);
         }
         self.state
             .metrics

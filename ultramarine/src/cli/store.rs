@@ -83,7 +83,7 @@ async fn ask(listen: SocketAddr) -> anyhow::Result<Value> {
 }
 
 /// Where a server that listens there is reached on this machine.
-fn reached(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reached(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -32,6 +32,9 @@ fn every_promised_line_parses() {
         "ultramarine log-level --home h",
         "ultramarine log-level --home h info,ultramarine_net=debug",
         "ultramarine topology",
+        "ultramarine top",
+        "ultramarine top --node http://127.0.0.1:8580,127.0.0.1:8581 --every 2",
+        "ultramarine top --dir d --once --no-color",
         "ultramarine metrics-reference",
         "ultramarine config check --home h",
         "ultramarine config show --home h",
@@ -75,6 +78,8 @@ fn what_no_chain_allows_is_refused_at_once() {
         "ultramarine blob get --node http://127.0.0.1:1 --out f \
          0x0100000000000000000000000000000000000000000000000000000000000001@head",
         "ultramarine bench kzg --as pentium",
+        "ultramarine top --dir d --node a:1",
+        "ultramarine top --every 0",
         "ultramarine archive verify",
         "ultramarine archive export --url file:///a",
     ] {

@@ -24,5 +24,6 @@ mod refusals;
 mod relaunch;
 mod retention;
 mod rollup;
+mod see;
 mod store;
 mod surroundings;

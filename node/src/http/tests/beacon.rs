@@ -154,6 +154,7 @@ fn with_peers(state: HttpState) -> HttpState {
         dialed,
         round_trip: Duration::from_millis(1),
         points: 0,
+        tip: None,
     };
     let book = PeerBook::default();
     book.show(vec![peer(1, true, "10.0.0.1:26650"), peer(2, false, "[2001:db8::1]:9")]);

@@ -1,0 +1,312 @@
+//! A network as people see it: `ultramarine top` in a terminal, and the page `/dashboard` in a browser.
+//!
+//! The terminal is one of util-linux's `script`. The browser is Chromium, headless, from Debian's package; where there
+//! is none its test is skipped, unless `ULTRAMARINE_REQUIRE_CHROMIUM` is 1.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ultramarine_runtime::skip;
+
+use crate::harness::{Devnet, Process, fail, run, ultramarine, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What goes wrong is seen within this time.
+const SEEN_WITHIN: Duration = Duration::from_secs(15);
+const COLUMNS: usize = 80;
+const ROWS: usize = 24;
+
+/// A terminal as far as `top` uses one: places, erasure, and text (ECMA-48).
+struct Terminal {
+    cells: Vec<[char; COLUMNS]>,
+    at: (usize, usize),
+    pending: Vec<u8>,
+    /// Whether the alternate screen is shown.
+    is_alternate: bool,
+    has_color: bool,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        Self {
+            cells: vec![[' '; COLUMNS]; ROWS],
+            at: (0, 0),
+            pending: Vec::new(),
+            is_alternate: false,
+            has_color: false,
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.pending) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let text = String::from_utf8_lossy(&self.pending[..whole]).into_owned();
+        let mut rest = text.as_str();
+        while let Some(character) = rest.chars().next() {
+            if let Some(sequence) = rest.strip_prefix("\x1b[") {
+                let Some(end) = sequence.find(|end: char| end.is_ascii_alphabetic()) else {
+                    break;
+                };
+                self.control(&sequence[..end], sequence.as_bytes()[end]);
+                rest = &sequence[end + 1..];
+                continue;
+            }
+            if character == '\x1b' && rest.len() < 2 {
+                break;
+            }
+            self.put(character);
+            rest = &rest[character.len_utf8()..];
+        }
+        let taken = whole - rest.len();
+        self.pending.drain(..taken);
+    }
+
+    fn control(&mut self, arguments: &str, what: u8) {
+        match what {
+            b'H' => {
+                let mut numbers = arguments.split(';').map(|number| number.parse().unwrap_or(1));
+                let mut next = || numbers.next().unwrap_or(1usize) - 1;
+                self.at = (next(), next());
+            }
+            b'J' => self.cells = vec![[' '; COLUMNS]; ROWS],
+            b'h' | b'l' if arguments == "?1049" => self.is_alternate = what == b'h',
+            b'm' => {
+                self.has_color |= arguments
+                    .split(';')
+                    .any(|code| code.len() == 2 && code.starts_with('3'))
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, character: char) {
+        let (row, column) = self.at;
+        if let Some(cell) = self.cells.get_mut(row).and_then(|row| row.get_mut(column)) {
+            *cell = character;
+        }
+        self.at.1 += 1;
+    }
+
+    fn text(&self) -> String {
+        let lines = self.cells.iter().map(|row| row.iter().collect::<String>());
+        lines.map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+}
+
+/// `top` in a terminal.
+struct Top {
+    process: Process,
+    keyboard: ChildStdin,
+    terminal: Arc<Mutex<Terminal>>,
+}
+
+impl Top {
+    fn start(arguments: &str, environment: &[(&str, &str)]) -> Self {
+        let program = env!("CARGO_BIN_EXE_ultramarine");
+        let line = format!("stty rows {ROWS} cols {COLUMNS}; exec {program} top {arguments}");
+        let mut child: Child = Command::new("script")
+            .args(["-qfec", &line, "/dev/null"])
+            .env("LC_ALL", "C.UTF-8")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("util-linux has `script`");
+        let (keyboard, mut output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let terminal = Arc::new(Mutex::new(Terminal::new()));
+        let shown = Arc::clone(&terminal);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                shown.lock().expect("no panic").write(&bytes[..count]);
+            }
+        });
+        Self {
+            process: Process(child),
+            keyboard,
+            terminal,
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("it reads");
+    }
+
+    /// Waits until the screen is as wanted.
+    fn until(&self, what: &str, within: Duration, is_so: impl Fn(&str) -> bool) -> String {
+        let shown = || self.terminal.lock().expect("no panic").text();
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for(what, within, || Some(shown()).filter(|text| is_so(text)))
+        }));
+        found.unwrap_or_else(|_| panic!("no {what}; the screen is\n{}", shown()))
+    }
+}
+
+fn height_of(screen: &str) -> Option<u64> {
+    let (_, after) = screen.split_once(" height ")?;
+    after.split(' ').next()?.parse().ok()
+}
+
+#[test]
+fn top_shows_a_network_live_and_says_which_node_is_gone() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary.path().join("net");
+    let devnet = Devnet::start(&dir, &[]);
+    devnet.wait_for_height(3, PATIENCE);
+
+    let mut top = Top::start(&format!("--node {}", devnet.nodes[0].http), &[]);
+    let first = top.until("round, tiles and peers", PATIENCE, |screen| {
+        ["commit", "core", "engine", "client  ready", "available", " val "]
+            .iter()
+            .all(|word| screen.contains(word))
+    });
+    let height = height_of(&first).unwrap_or_else(|| panic!("no height:\n{first}"));
+    top.until("a later height", PATIENCE, |screen| height_of(screen) > Some(height));
+    assert!(
+        top.terminal.lock().expect("no panic").has_color,
+        "a terminal has colours"
+    );
+    top.press("?");
+    top.until("the help", PATIENCE, |screen| {
+        screen.contains("points of a peer's faults")
+    });
+    top.press("?");
+    top.until("the node again", PATIENCE, |screen| height_of(screen).is_some());
+    top.press(" ");
+    let paused = top.until("the pause", PATIENCE, |screen| screen.contains("PAUSED"));
+    top.press("q");
+    assert!(top.process.ended(PATIENCE).success(), "q ends it well");
+    assert!(
+        !top.terminal.lock().expect("no panic").is_alternate,
+        "the terminal is as it was:\n{paused}"
+    );
+
+    let all = Top::start(&format!("--dir {}", dir.display()), &[("NO_COLOR", "1")]);
+    all.until("four nodes side by side", PATIENCE, |screen| {
+        screen.contains("4 nodes, 4 answer") && (0..4).all(|node| screen.contains(&format!("node{node}")))
+    });
+    devnet.nodes[3].kill();
+    let gone = all.until("the node that is gone", SEEN_WITHIN, |screen| {
+        screen.contains("UNREACHABLE")
+    });
+    assert!(
+        gone.contains("node3: unreachable: cannot connect to 127.0.0.1:"),
+        "{gone}"
+    );
+    assert!(!all.terminal.lock().expect("no panic").has_color, "NO_COLOR is heeded");
+
+    let once = run(["top", "--dir", dir.to_str().expect("UTF-8"), "--once"]);
+    let text = String::from_utf8(once.stdout).expect("text");
+    assert!(once.status.success(), "three nodes answer: {text}");
+    assert!(text.contains("4 nodes, 3 answer") && !text.contains('\x1b'), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    let refusal = fail(["top", "--once", "--node", &devnet.nodes[3].http]);
+    assert!(refusal.contains("no node answers: cannot connect to"), "{refusal}");
+}
+
+#[test]
+fn top_without_a_terminal_says_what_to_do() {
+    let output = ultramarine(["top"]).output().expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("`--once` prints one frame"), "{stderr}");
+}
+
+/// A browser, if there is one.
+fn chromium() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = names.into_iter().find(|name| {
+        let asked = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        asked.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        let is_required = std::env::var_os("ULTRAMARINE_REQUIRE_CHROMIUM").is_some_and(|value| value == "1");
+        assert!(
+            !is_required,
+            "ULTRAMARINE_REQUIRE_CHROMIUM is 1, and there is no Chromium"
+        );
+        skip::say("the page in a browser: there is no Chromium (Debian's package `chromium`)");
+    }
+    found
+}
+
+/// What a page became after some seconds, and what the browser complained of.
+fn browse(browser: &str, folder: &Path, url: &str, width: u32, more: &[&str]) -> (String, String) {
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            browser,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+        ])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=6000"])
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg(format!("--window-size={width},2400"))
+        .args(more)
+        .arg(url)
+        .output()
+        .expect("coreutils has `timeout`");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+/// Width and height of a PNG (its specification, "IHDR").
+fn png_size(path: &Path) -> (u32, u32) {
+    let bytes = std::fs::read(path).expect("a picture");
+    assert!(
+        bytes.starts_with(b"\x89PNG") && bytes.len() > 20_000,
+        "{} bytes are no page",
+        bytes.len()
+    );
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn the_dashboard_shows_a_node_in_a_browser_at_two_sizes() {
+    let Some(browser) = chromium() else { return };
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let devnet = Devnet::start(&temporary.path().join("net"), &[]);
+    devnet.wait_for_height(3, PATIENCE);
+    let url = format!("{}/dashboard", devnet.nodes[0].http);
+    let (page, complaints) = browse(browser, temporary.path(), &url, 1440, &["--dump-dom"]);
+    for id in ["round", "heights", "heat", "tiles", "peers", "calls", "disk", "wrong"] {
+        let (_, after) = page
+            .split_once(&format!("id=\"{id}\""))
+            .unwrap_or_else(|| panic!("no {id}: {page}"));
+        let inside = after.trim_start_matches(|character| character != '>');
+        assert!(
+            inside.starts_with("><") && !inside.starts_with("></"),
+            "{id} is empty: {page}"
+        );
+    }
+    assert_eq!(page.matches("<canvas").count(), 8, "a heatmap for each stage: {page}");
+    for word in ["kzg-0", "engine_newPayload", "validator", "node0", "p99"] {
+        assert!(page.contains(word), "no {word}: {page}");
+    }
+    assert!(
+        page.contains("id=\"lost\" role=\"alert\" hidden"),
+        "the node answers: {page}"
+    );
+    for wrong in ["Content Security Policy", "Uncaught", "Refused to"] {
+        assert!(!complaints.contains(wrong), "{complaints}");
+    }
+    for width in [1440, 390] {
+        let picture = temporary.path().join(format!("{width}.png"));
+        let flag = format!("--screenshot={}", picture.display());
+        browse(browser, temporary.path(), &url, width, &[&flag]);
+        assert_eq!(png_size(&picture), (width, 2400));
+    }
+}
