@@ -36,6 +36,13 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
     let node = &network.nodes[0];
     let (home, stderr) = (node.home.to_str().expect("text"), temporary.path().join("stderr"));
     let file = node.home.join("logs/node.log");
+    // An earlier life has nearly filled the file.
+    let filler = format!(
+        "{}\n",
+        serde_json::json!({ "level": "INFO", "message": "x".repeat(950) })
+    );
+    fs::create_dir(file.parent().expect("a folder")).expect("the home is writable");
+    fs::write(&file, filler.repeat(960_000 / filler.len())).expect("there is room");
     let refused = fail(["log-level", "--home", home, "debug"]);
     assert!(refused.contains("no node runs"), "{refused}");
     let flags = [
