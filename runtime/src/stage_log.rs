@@ -1,4 +1,4 @@
-//! This file knows when each stage of the newest blocks began and ended here: a table that tiles write and anyone reads.
+//! This file knows when each stage of the newest blocks began and ended here: a table that tiles write and all read.
 //!
 //! ```text
 //!            round   offer   payload   build   stream  …  commit       one cell: height, began, ended
@@ -8,8 +8,8 @@
 //! Keeps: a writer takes no lock and allocates nothing. A reader sees a whole cell or none. A height is never
 //! overwritten by a lower one.
 //!
-//! Each mark has one writer: the core's tile all but `stream` and `verify`, which are net's, and `persist`, which is the
-//! store's. Two writers of one mark could mix their moments, and do no other harm.
+//! Each mark has one writer: the core's tile all but `stream` and `verify`, which are net's, and `persist`, which is
+//! the store's. Two writers of one mark could mix their moments, and do no other harm.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};

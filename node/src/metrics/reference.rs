@@ -15,7 +15,8 @@ use crate::{http, topology};
 const HEAD: &str = "\
 # Metrics and conditions
 
-A node's numbers, as `/metrics` shows them. `ultramarine metrics-reference` prints this page from what the node registers, and
+A node's numbers, as `/metrics` shows them. `ultramarine metrics-reference` prints this page from what the \
+node registers, and
 a test holds the two together. Some series appear only once there is something to count.
 
 Every histogram has a second form: `/histograms` answers the HdrHistogram itself. Rules, alerts and dashboards that read
@@ -25,7 +26,8 @@ these names stand in `perf/prometheus` and `perf/grafana`.
 const CONDITIONS: &str = "
 ## Conditions
 
-`ultramarine_condition{condition, severity}` is 1 while a condition lasts. `/health` has its words and what to do, and each has
+`ultramarine_condition{condition, severity}` is 1 while a condition lasts. `/health` has its words \
+and what to do, and each has
 an alert of the same words. `…` stands for what is filled in. Where a critical condition lasts, `/health` answers 503.
 
 | condition | severity | words | what to do |
