@@ -112,6 +112,10 @@ fn liveness_seeds_that_once_failed_stay_fixed() {
             367,
             "an older status overtook a newer one, as on no stream: a proposer passed for behind, and lost its round",
         ),
+        (
+            376,
+            "two rounds too short for slow clients counted against a value, and proposers built others three times",
+        ),
     ] {
         assert_eq!(
             liveness::run(seed, None).report.violation,

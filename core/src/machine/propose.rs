@@ -55,8 +55,9 @@ impl Core {
     /// stored here the one with most prevotes, as it may hide a lock, and among equals the newest.
     ///
     /// A value that a quorum held and did not decide in a round may never be decided: some validators may refuse it for
-    /// good. So each gets two such rounds for every value that there is, and then a new one is built. All of them get
-    /// their turns again after that, so there are only as many as the square root of the rounds.
+    /// good. So each gets two such rounds for every value that there is, from when it is valid here, and then a new one
+    /// is built. All of them get their turns again after that, so there are only as many as the square root of the
+    /// rounds.
     fn repeatable(&self, round: Round) -> Option<ValueKey> {
         #[cfg(feature = "planted")]
         if self.config.plants(crate::Planted::NothingRepeated) {
@@ -124,8 +125,8 @@ impl Core {
         self.park(Parked::Chosen(height, round));
     }
 
-    /// Counts the values that failed in the round that ends, though a quorum had held them from its start, and looks
-    /// which ones a quorum holds when the next begins.
+    /// Counts the values that failed in the round that ends, though a quorum had held them from its start and they were
+    /// valid here, and looks for which this is so when the next begins.
     pub(super) fn count_failures(&mut self) {
         let heard = std::mem::take(&mut self.contest.heard);
         let failed: Vec<ValueId> = self
@@ -140,8 +141,15 @@ impl Core {
             *failures = failures.saturating_add(1);
         }
         let height = self.current();
-        let stored = self.values.at(height).filter(|(_, value)| value.is_stored());
-        let heard = stored.map(|(key, _)| key.id).filter(|id| self.is_held_by_quorum(id));
+        // While our own client has not answered, theirs may not have either, and a round that is too short for clients
+        // says nothing of the value.
+        let repeatable = self
+            .values
+            .at(height)
+            .filter(|(_, value)| value.is_stored() && value.judgement == Judgement::Valid);
+        let heard = repeatable
+            .map(|(key, _)| key.id)
+            .filter(|id| self.is_held_by_quorum(id));
         self.contest.heard = heard.collect();
     }
 
