@@ -93,17 +93,17 @@ impl Sparing {
 
 impl Sparing {
     /// A device may fail once and then give back what it has. What redb got instead, it would keep.
-    fn read_patiently(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn try_patiently(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         for pause in RETRY_PAUSES {
-            match self.read_once(offset, out) {
+            match self.try_once(offset, out) {
                 Err(error) if is_unread(&error) => std::thread::sleep(pause),
                 outcome => return outcome,
             }
         }
-        self.read_once(offset, out)
+        self.try_once(offset, out)
     }
 
-    fn read_once(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn try_once(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         #[cfg(test)]
         self.losses.refusal.look(offset, out.len())?;
         self.file.read(offset, out)
@@ -120,7 +120,7 @@ impl StorageBackend for Sparing {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        match self.read_patiently(offset, out) {
+        match self.try_patiently(offset, out) {
             Err(error) if is_unread(&error) && self.losses.spares.load(Ordering::Acquire) => {
                 if self.losses.count.fetch_add(1, Ordering::AcqRel) == 0 {
                     let end = offset + out.len() as u64;
