@@ -21,7 +21,7 @@ use crate::index::{INDEX_NAME, Index, IndexError, guarded};
 use crate::journal::{LOG_FILES_COUNT, log_path};
 use crate::mapped::sync_folder;
 use crate::read_so_far::TellRead;
-use crate::rebuild::{fill, rebuild};
+use crate::rebuild::{UNBORN_NAME, fill, rebuild};
 use crate::segment::FileName;
 
 /// First bytes of every redb file; redb writes them last.
@@ -30,6 +30,8 @@ const REDB_MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Opens the index of a data directory, or begins it where nothing was kept yet.
 pub(crate) fn open(folder: &Path, chain: ChainIdentity, tell: &TellRead) -> Result<Index, OpenError> {
     let path = folder.join(INDEX_NAME);
+    // It counts for nothing, whoever was cut short over it.
+    remove_unborn(folder)?;
     let found = flaw(&path).map_err(|source| OpenError::io(&path, source))?;
     let flaw = match found {
         Some(flaw) => flaw,
@@ -61,6 +63,14 @@ pub(crate) fn open(folder: &Path, chain: ChainIdentity, tell: &TellRead) -> Resu
     }
     begin(folder, chain)?;
     Index::open(&path, chain).map_err(|error| OpenError::index(folder, chain, error))
+}
+
+fn remove_unborn(folder: &Path) -> Result<(), OpenError> {
+    let unborn = folder.join(UNBORN_NAME);
+    match std::fs::remove_file(&unborn) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::io(&unborn, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Opens the index, and reads what a start cannot do without: the marks, and the row of the head.

@@ -33,6 +33,8 @@ struct State {
     heights: BTreeMap<Height, DamageFound>,
     /// Those of them that the core has not heard of.
     untold: BTreeSet<Height>,
+    /// Those of them whose rows lie on a page of the index that could not be read: the records may be whole.
+    unread: BTreeSet<Height>,
 }
 
 impl Damages {
@@ -55,7 +57,21 @@ impl Damages {
     pub fn remove(&self, height: Height) -> bool {
         let mut state = self.state();
         state.untold.remove(&height);
+        state.unread.remove(&height);
         state.heights.remove(&height).is_some()
+    }
+
+    /// A damaged height is so only because a page of the index could not be read.
+    pub fn note_unread(&self, height: Height) {
+        let mut state = self.state();
+        if state.heights.contains_key(&height) {
+            state.unread.insert(height);
+        }
+    }
+
+    /// The heights that were damaged for that reason.
+    pub fn take_unread(&self) -> BTreeSet<Height> {
+        std::mem::take(&mut self.state().unread)
     }
 
     pub fn contains(&self, height: Height) -> bool {

@@ -19,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use redb::{Database, ReadableTable, TableDefinition};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
@@ -30,6 +31,8 @@ pub(crate) use self::evidence::{EVIDENCE_ROWS_MAX, FALSE_VALUES_PER_VALIDATOR_MA
 use self::head::Head;
 pub(crate) use self::leaves::{LEAF_BYTES_MAX, Rebuilt, Remains};
 pub use self::marks::Marks;
+#[cfg(test)]
+pub(crate) use self::mend::MENDINGS_MAX;
 pub(crate) use self::mend::Mended;
 use self::opened::{Losses, Opened, Sparing};
 pub use self::rows::DecidedRow;
@@ -186,6 +189,8 @@ pub struct Index {
     writing: Mutex<()>,
     /// What is to be told of indexes that took another's place.
     mended: Mutex<Vec<Mended>>,
+    /// When that was, of late.
+    mendings: Mutex<Vec<Instant>>,
     /// What the mark says, as of the last finished transaction.
     tallies: Mutex<RowTallies>,
     /// As of the last decision.
@@ -309,6 +314,7 @@ impl Index {
             opened: RwLock::new(Arc::new(Opened::new(database, losses))),
             writing: Mutex::default(),
             mended: Mutex::default(),
+            mendings: Mutex::default(),
             tallies: Mutex::default(),
             head: Mutex::default(),
             writes: Arc::default(),

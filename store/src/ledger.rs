@@ -255,7 +255,13 @@ impl Ledger {
     pub fn tried(&mut self, due: &Due, damaged: &[Height]) {
         if let Some(tally) = self.tallies.get_mut(&due.segment) {
             if due.from <= tally.row.lowest {
-                tally.damaged_count = damaged.len() as u64;
+                let is_whole = tally.row.sealed && due.below > tally.row.highest;
+                // What is left after all of it was tried is damaged, whether or not the index has a row of it.
+                tally.damaged_count = if is_whole {
+                    tally.row.heights_count
+                } else {
+                    damaged.len() as u64
+                };
                 let lowest = damaged.iter().copied().fold(tally.row.untried, Height::min);
                 tally.row.lowest = lowest.min(tally.row.highest);
             } else {
@@ -461,6 +467,29 @@ mod tests {
         ledger.moved(&at(ONE, 9 * 4096));
         assert_eq!(ledger.dead(), [ONE]);
         ledger.check_whole();
+    }
+
+    #[test]
+    fn a_segment_with_heights_that_the_index_lost_keeps_no_other_from_being_emptied() {
+        let mut ledger = Ledger::default();
+        ledger.open(ONE, Class::Values, true);
+        ledger.open(TWO, Class::Values, true);
+        for (segment, height) in [(ONE, 1), (ONE, 2), (TWO, 3)] {
+            ledger.decided(&at(segment, height * 4096), Height(height));
+        }
+        ledger
+            .tallies
+            .values_mut()
+            .for_each(|tally| tally.row.untried = tally.row.lowest);
+        let due = ledger.due(Height(9), 1, None).expect("all of it is past retention");
+        assert_eq!(due.segment, ONE);
+        ledger.trying(&due);
+        // No row says that height 2 lies here.
+        ledger.moved(&at(ONE, 4096));
+        ledger.tried(&due, &[]);
+        assert_eq!(ledger.due(Height(9), 1, None).map(|due| due.segment), Some(TWO));
+        assert_eq!(ledger.damaged_segments(), 1);
+        assert!(ledger.dead().is_empty());
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub mod log;
 pub mod mapped;
 mod metrics;
 mod open;
+mod places;
 mod read_so_far;
 mod reader;
 mod rebuild;

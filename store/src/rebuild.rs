@@ -40,6 +40,8 @@ use crate::segment::{Class, Position, SegmentId};
 pub(crate) const UNBORN_NAME: &str = "index.redb.new";
 /// The damaged file, within the data directory. The next one takes its place.
 pub(crate) const DAMAGED_NAME: &str = "index.redb.damaged";
+/// The last file that an index took the place of while one with the name above was there.
+pub(crate) const DAMAGED_LATER_NAME: &str = "index.redb.damaged.later";
 /// Values above the head that are looked for after a rebuilding: more say that many decisions were lost.
 const ABOVE_HEAD_MAX: usize = 32;
 

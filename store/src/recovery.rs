@@ -16,13 +16,14 @@ use crate::damage::DAMAGED_MAX;
 use crate::error::OpenError;
 use crate::file_pages::{FilePages, refuse_other_version};
 use crate::format::{PAGE_BYTES, whole_pages};
-use crate::index::{INDEX_NAME, Index, IndexError, LocationRow, Marks};
+use crate::index::{INDEX_NAME, Index, IndexError, Marks};
 use crate::journal::{LOG_FILES_COUNT, LogFiles, log_path};
 use crate::ledger::Ledger;
 use crate::log::{self, FoundLog, LOG_MAGIC, LogHeader};
 use crate::mapped::{FoundFile, Segments};
+use crate::places::find_places;
 use crate::read_so_far::{ReadSoFar, TellRead};
-use crate::scan::{Gap, Tail, headers, scan};
+use crate::scan::{Gap, Tail, scan};
 use crate::segment::{Class, Position, SegmentId};
 use crate::view::{Undecided, View};
 use crate::writer::{State, Writer};
@@ -417,39 +418,20 @@ fn write_failed(state: &State, error: &IndexError) -> OpenError {
     }
 }
 
-/// Looks for the records of heights whose row in `locations` is damaged, and writes those rows anew.
+/// Looks for the records of heights whose row in `locations` is damaged or lost, and writes those rows anew.
 pub(crate) fn repair_rows(index: &Index, files: &[FoundFile], damaged: &[Height]) -> Result<(), OpenError> {
     if damaged.is_empty() {
         return Ok(());
     }
-    let mut wanted = HashMap::new();
+    let mut wanted = Vec::new();
     for height in damaged {
         let id = index.decided_id(*height).map_err(OpenError::Index)?;
-        wanted.extend(id.map(|id| (ValueKey { height: *height, id }, None)));
+        wanted.extend(id.map(|id| ValueKey { height: *height, id }));
     }
-    let medium = Pwrite::new(None);
-    for file in files {
-        let failed = |source| OpenError::io(&file.path, source);
-        let mut pages = FilePages::open(&medium, &file.path, file.file_bytes).map_err(failed)?;
-        let Some(lineage) = pages.lineage(file).map_err(failed)? else {
-            continue;
-        };
-        let walked = headers(&mut pages, lineage, file.id, |location, header| {
-            if let Some(found) = wanted.get_mut(&header.key) {
-                let blobs = header.blobs();
-                *found = Some(LocationRow {
-                    location,
-                    blobs,
-                    since: 0,
-                });
-            }
-        });
-        walked.map_err(failed)?;
-    }
-    let found = wanted.into_iter().filter_map(|(key, row)| Some((key.height, row?)));
-    let found: Vec<_> = found.collect();
+    let lacking = index.lacking().map_err(OpenError::Index)?;
+    let found = find_places(files, wanted, lacking);
     tracing::error!(
-        "{} rows of the index are damaged; the records of {} were found again",
+        "{} rows of the index are damaged or lost; the records of {} were found again",
         damaged.len(),
         found.len()
     );
@@ -459,7 +441,11 @@ pub(crate) fn repair_rows(index: &Index, files: &[FoundFile], damaged: &[Height]
 /// Marks heights that the index names and that are not on disk, or that it does not name.
 pub(crate) fn mark_lost(state: &State, files: &[FoundFile], ends: &Ends) -> Result<(), OpenError> {
     let (index, view) = (&state.index, &state.view);
-    let holes = index.holes(state.head, DAMAGED_MAX).map_err(OpenError::Index)?;
+    let mut holes = index.holes(state.head, DAMAGED_MAX).map_err(OpenError::Index)?;
+    if !holes.is_empty() {
+        repair_rows(index, files, &holes)?;
+        holes = index.holes(state.head, DAMAGED_MAX).map_err(OpenError::Index)?;
+    }
     if !holes.is_empty() {
         view.mark_all_damaged(holes, "it is at or below the head and not in the index");
     }

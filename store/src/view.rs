@@ -23,7 +23,7 @@ use crate::alarms::Alarms;
 use crate::archived::ArchivedHeights;
 use crate::damage::{DamageFound, Damages};
 use crate::hot::Hot;
-use crate::index::{HeightRows, Index, Mended, guarded};
+use crate::index::{HeightRows, Index, Mended};
 use crate::lock::DirectoryLock;
 use crate::mapped::Segments;
 use crate::metrics::Metrics;
@@ -178,6 +178,7 @@ impl View {
     pub(crate) fn note_faults(&self) {
         for Mended { lost } in self.index.take_mended() {
             self.metrics.index_renewals.inc();
+            self.forget_unread();
             if !lost.is_empty() {
                 self.mark_all_damaged(lost, "its rows were lost with a page of the index");
             }
@@ -201,6 +202,17 @@ impl View {
             }
             self.mark_all_damaged(heights, &reason);
         }
+    }
+
+    /// Of heights whose rows could not be read, those that can be are as whole as their records.
+    fn forget_unread(&self) {
+        for height in self.damages.take_unread() {
+            if matches!(self.index.decided(height), Ok(Some(_))) && self.damages.remove(height) {
+                self.forget_recent(height);
+                self.accountant.restored(height);
+            }
+        }
+        self.show_damages();
     }
 
     fn show_damages(&self) {
@@ -268,12 +280,19 @@ impl View {
             self.metrics.pointer_hits.inc();
             return Ok(rows);
         }
-        let reason = match guarded(|| self.index.decided(height).map_err(|error| error.to_string())) {
+        let (reason, is_unread) = match self.index.decided(height) {
             Ok(Some(rows)) => return Ok(rows),
-            Ok(None) => format!("height {height} is at or below the head and not in the index"),
-            Err(error) => format!("height {height} cannot be read: {error}"),
+            Ok(None) => (
+                format!("height {height} is at or below the head and not in the index"),
+                false,
+            ),
+            Err(error) => (format!("height {height} cannot be read: {error}"), error.is_lost_page()),
         };
+        let is_news = !self.damages.contains(height);
         self.mark_damaged(height, &reason);
+        if is_news && is_unread {
+            self.damages.note_unread(height);
+        }
         Err(Absent::Damaged)
     }
 

@@ -85,8 +85,14 @@ impl Index {
         match read() {
             Err(error) if error.is_lost_page() => {
                 let _writing = self.begin_writing();
-                self.guard(|| self.mend(&error))?;
-                read()
+                // Somebody else may have written it anew since.
+                match read() {
+                    Err(error) if error.is_lost_page() => {
+                        self.guard(|| self.mend(&error))?;
+                        read()
+                    }
+                    outcome => outcome,
+                }
             }
             outcome => outcome,
         }

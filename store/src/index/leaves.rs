@@ -200,6 +200,22 @@ impl Index {
     }
 }
 
+/// Rows of `decided` in the leaves that begin in the first `bytes` of a piece of a file.
+pub(super) fn decisions(piece: &[u8], bytes: usize, mut each: impl FnMut(u64, &[u8], ValueId)) {
+    for at in (0..bytes.min(piece.len())).step_by(PAGE_BYTES as usize) {
+        let leaf = &piece[at..piece.len().min(at + LEAF_BYTES_MAX)];
+        if leaf.first() != Some(&LEAF) {
+            continue;
+        }
+        for (key, row) in rows(leaf, Some(HEIGHT_BYTES)) {
+            let height = Cursor::new(key).u64().unwrap_or_default();
+            if let Some(found) = decode_checked_row(Height(height), row) {
+                each(height, row, found.row.certificate.value_id);
+            }
+        }
+    }
+}
+
 impl Remains {
     /// Marks only rise, so the highest is the newest.
     fn take_mark(&mut self, name: &[u8], row: &[u8]) {

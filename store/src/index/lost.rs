@@ -5,6 +5,7 @@ use ultramarine_types::{Height, ValueId};
 
 use super::rows::{decode_row, encode_location};
 use super::{DECIDED, Index, IndexError, LOCATIONS, LocationRow, MARK_TALLIES, MARKS};
+use crate::places::Lacking;
 
 impl Index {
     /// Which value a height decided; `None` if its row is damaged or missing.
@@ -39,6 +40,20 @@ impl Index {
             }
             Ok(holes)
         })
+    }
+
+    /// How many more heights each segment has than there are rows of; `None` if rows of segments are not whole.
+    pub fn lacking(&self) -> Result<Option<Lacking>, IndexError> {
+        let Ok(Some(rows)) = self.segments() else {
+            return Ok(None);
+        };
+        let mut lacking: Lacking = rows.into_iter().map(|(id, row)| (id, row.heights_count)).collect();
+        let _ = self.locations(|_, row| {
+            if let Some(left) = lacking.get_mut(&row.location.segment) {
+                *left = left.saturating_sub(1);
+            }
+        })?;
+        Ok(Some(lacking))
     }
 
     /// Writes rows of `locations` anew that were damaged.

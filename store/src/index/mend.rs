@@ -7,23 +7,32 @@
 //! A start rebuilds by [`crate::rebuild`] what redb cannot open. Here redb is open, so rows are those of the last
 //! transaction, and all marks are as they were: nothing is forgotten that was signed, and nobody has to be silent.
 //!
-//! Keeps: until the rename the old file counts; marks and segments are whole, or the node ends; a height of which a row
-//! is lost is damaged, and fetched again.
+//! Keeps: until the rename the old file counts; marks and segments are whole, or the node ends. What is lost of a height
+//! is looked for in the file again and in the segments. What is not found is damaged, and fetched again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::{Bound, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use redb::{Durability, Key, ReadOnlyTable, TableDefinition, Value};
-use ultramarine_types::Height;
+use ultramarine_runtime::medium::Pwrite;
+use ultramarine_types::{Height, ValueId, ValueKey};
 
 use super::evidence::{EVIDENCE, FALSE_VALUES};
+use super::leaves::{LEAF_BYTES_MAX, decisions};
 use super::rows::decode_row;
 use super::segments::SEGMENTS;
 use super::{BLOCKS, DECIDED, Index, IndexError, LOCATIONS, MARK_TALLIES, MARKS, guarded};
-use crate::rebuild::{DAMAGED_NAME, UNBORN_NAME, take_place};
+use crate::file_pages::FilePages;
+use crate::format::PAGE_BYTES;
+use crate::mapped::FoundFile;
+use crate::places::find_places;
+use crate::rebuild::{DAMAGED_LATER_NAME, DAMAGED_NAME, UNBORN_NAME, take_place};
+use crate::reserve::room_bytes;
+use crate::scan::Pages;
 
 /// Heights that are copied in one transaction.
 const HEIGHTS_PER_STEP: u64 = 1024;
@@ -32,12 +41,35 @@ const ROWS_PER_STEP: usize = 256;
 const BYTES_PER_STEP: usize = 1 << 20;
 /// More lost heights than this are not fetched from peers: a start finds most of them in the segments.
 const LOST_HEIGHTS_MAX: usize = 4096;
+/// An index is written anew so many times within an hour. A page or two are a bad sector; more are a disk that fails.
+pub(crate) const MENDINGS_MAX: usize = 8;
+const MENDINGS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// An index took another's place while the node ran.
 #[derive(Debug, Default)]
 pub(crate) struct Mended {
     /// Heights of which a row is lost.
     pub lost: Vec<Height>,
+}
+
+/// The index that is being written. Unless it took the other's place, nothing is left of it.
+struct Unborn(PathBuf);
+
+impl Unborn {
+    fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!("{} stays: {error}", self.0.display());
+        }
+    }
 }
 
 /// Keys and values.
@@ -51,27 +83,44 @@ impl Index {
 
     /// Puts an index with all rows that can be read in the place of this one. No transaction is under way.
     pub(super) fn mend(&self, why: &IndexError) -> Result<(), IndexError> {
+        let begun = Instant::now();
+        self.count_mending(begun)?;
         tracing::error!("{why}: the index is written anew from what can be read of it, and the node works on");
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let unborn = folder.join(UNBORN_NAME);
-        match std::fs::remove_file(&unborn) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(error)),
-            Ok(()) | Err(_) => {}
+        let unborn = Unborn(folder.join(UNBORN_NAME));
+        unborn.remove().map_err(|error| self.failed(error))?;
+        let file_bytes = std::fs::metadata(&self.path).map_err(|error| self.failed(error))?.len();
+        if room_bytes(folder) < file_bytes {
+            return Err(self.failed(io::ErrorKind::StorageFull.into()));
         }
-        Self::begin(&unborn, self.chain)?;
-        let fresh = Self::open(&unborn, self.chain)?;
-        let lost = self.copy_heights(&fresh)?;
-        self.copy_others(&fresh, !lost.is_empty())?;
-        let damaged = folder.join(DAMAGED_NAME);
-        take_place(folder, &unborn, &self.path, &damaged).map_err(|error| self.failed(error))?;
+        Self::begin(&unborn.0, self.chain)?;
+        let fresh = Self::open(&unborn.0, self.chain)?;
+        let mut lost = self.copy_heights(&fresh)?;
+        let has_lost = !lost.is_empty();
+        self.copy_others(&fresh, has_lost)?;
+        if has_lost {
+            self.find_again(&fresh, folder, &mut lost)?;
+        }
+        // The first is what there is to look into. Of later ones the last is kept.
+        let mut damaged = folder.join(DAMAGED_NAME);
+        if damaged.exists() {
+            damaged = folder.join(DAMAGED_LATER_NAME);
+        }
+        take_place(folder, &unborn.0, &self.path, &damaged).map_err(|error| self.failed(error))?;
         // What is in memory of tallies and head stays right, but for heights that were lost.
-        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = fresh.opened();
-        if !lost.is_empty() {
+        let before = {
+            let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *opened, fresh.opened())
+        };
+        // Closing it may write pages, and nobody has to wait for that.
+        drop(before);
+        if has_lost {
             self.load_tallies()?;
         }
         tracing::error!(
-            "the index is written anew; rows of {} heights are lost, and fetched from peers. The damaged one is kept \
-             as {}; check the disk (dmesg, smartctl)",
+            "the index is written anew after {} ms; rows of {} heights are lost, and fetched from peers. The damaged \
+             one is kept as {}; check the disk (dmesg, smartctl)",
+            begun.elapsed().as_millis(),
             lost.len(),
             damaged.display()
         );
@@ -81,6 +130,81 @@ impl Index {
             .unwrap_or_else(PoisonError::into_inner)
             .push(Mended { lost });
         Ok(())
+    }
+
+    /// A disk that loses page after page is no place to go on: the node stops, and an operator looks at it.
+    fn count_mending(&self, at: Instant) -> Result<(), IndexError> {
+        let mut mendings = self.mendings.lock().unwrap_or_else(PoisonError::into_inner);
+        mendings.retain(|before| at.duration_since(*before) < MENDINGS_WITHIN);
+        if mendings.len() >= MENDINGS_MAX {
+            tracing::error!("the index was written anew {MENDINGS_MAX} times within an hour: the disk fails");
+            return Err(IndexError::Page {
+                path: self.path.clone(),
+            });
+        }
+        mendings.push(at);
+        Ok(())
+    }
+
+    /// Looks for what is lost where redb does not: decisions in the file itself, which may give back by now what it did
+    /// not before, and places in the segments. What is found is not lost.
+    fn find_again(&self, fresh: &Self, folder: &Path, lost: &mut BTreeSet<u64>) -> Result<(), IndexError> {
+        let rows = self.lost_decisions(lost).map_err(|error| self.failed(error))?;
+        fresh.take_heights(&rows, &[])?;
+        let mut wanted = Vec::new();
+        for height in lost.iter().copied().map(Height) {
+            if fresh.location(height)?.is_none()
+                && let Some(id) = fresh.decided_id(height)?
+            {
+                wanted.push(ValueKey { height, id });
+            }
+        }
+        let mut files = Vec::new();
+        for (id, row) in fresh.segments().ok().flatten().unwrap_or_default() {
+            let path = folder.join("segments").join(row.class.file_name(id));
+            // Where a file is gone, its records are.
+            if let Ok(metadata) = std::fs::metadata(&path) {
+                let (class, file_bytes) = (row.class, metadata.len());
+                files.push(FoundFile {
+                    id,
+                    class,
+                    path,
+                    file_bytes,
+                });
+            }
+        }
+        let found = find_places(&files, wanted, fresh.lacking()?);
+        fresh.repair(&found)?;
+        let before = lost.len();
+        lost.retain(|height| !matches!(fresh.decided(Height(*height)), Ok(Some(_))));
+        tracing::error!(
+            "rows of {before} heights could not be read; {} were found again",
+            before - lost.len()
+        );
+        Ok(())
+    }
+
+    /// Rows of `decided` in the leaves of the file, as the device gives it back now. Decisions stay true, so any leaf
+    /// counts; a height with two of them is lost.
+    fn lost_decisions(&self, lost: &BTreeSet<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let file_bytes = std::fs::metadata(&self.path)?.len() / PAGE_BYTES * PAGE_BYTES;
+        let mut pages = FilePages::open(&Pwrite::new(None), &self.path, file_bytes)?;
+        let mut found: BTreeMap<u64, (ValueId, Option<Vec<u8>>)> = BTreeMap::new();
+        for at in (0..file_bytes).step_by(LEAF_BYTES_MAX) {
+            let piece = pages.read(at, 2 * LEAF_BYTES_MAX)?;
+            decisions(&piece, LEAF_BYTES_MAX, |height, row, id| {
+                if lost.contains(&height) {
+                    let decision = found.entry(height).or_insert_with(|| (id, Some(row.to_vec())));
+                    if decision.0 != id {
+                        decision.1 = None;
+                    }
+                }
+            });
+        }
+        Ok(found
+            .into_iter()
+            .filter_map(|(height, (_, row))| Some((height, row?)))
+            .collect())
     }
 
     fn failed(&self, error: io::Error) -> IndexError {
@@ -150,8 +274,9 @@ impl Index {
 
     /// Copies every other table. Evidence may be lost, marks and segments not. Durable when it returns.
     fn copy_others(&self, fresh: &Self, recounts: bool) -> Result<(), IndexError> {
-        let is_whole = self.copy_table(fresh, EVIDENCE)? && self.copy_table(fresh, FALSE_VALUES)?;
-        if !is_whole {
+        let has_evidence = self.copy_table(fresh, EVIDENCE)?;
+        let has_false_values = self.copy_table(fresh, FALSE_VALUES)?;
+        if !has_evidence || !has_false_values {
             tracing::error!("evidence of misbehaviour was lost with a page of the index");
         }
         if !self.copy_table(fresh, SEGMENTS)? || !self.copy_table(fresh, MARKS)? {

@@ -10,11 +10,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, DatabaseError, StorageBackend, StorageError};
 
 use crate::device::is_lost;
+
+/// How long to wait before a read that failed is tried again, each time. Few pages fail, and a writer waits meanwhile.
+const RETRY_PAUSES: [Duration; 3] = [
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+];
 
 /// A database and what its file lost.
 #[derive(Debug)]
@@ -83,26 +91,43 @@ impl Sparing {
     }
 }
 
+impl Sparing {
+    /// A device may fail once and then give back what it has. What redb got instead, it would keep.
+    fn try_patiently(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        for pause in RETRY_PAUSES {
+            match self.try_once(offset, out) {
+                Err(error) if is_unread(&error) => std::thread::sleep(pause),
+                outcome => return outcome,
+            }
+        }
+        self.try_once(offset, out)
+    }
+
+    fn try_once(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.losses.refusal.look(offset, out.len())?;
+        self.file.read(offset, out)
+    }
+}
+
+fn is_unread(error: &io::Error) -> bool {
+    is_lost(error) || error.kind() == io::ErrorKind::UnexpectedEof
+}
+
 impl StorageBackend for Sparing {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        #[cfg(test)]
-        let read = self.losses.refusal.read(&self.file, offset, out);
-        #[cfg(not(test))]
-        let read = self.file.read(offset, out);
-        match read {
-            Err(error)
-                if (is_lost(&error) || error.kind() == io::ErrorKind::UnexpectedEof)
-                    && self.losses.spares.load(Ordering::Acquire) =>
-            {
+        match self.try_patiently(offset, out) {
+            Err(error) if is_unread(&error) && self.losses.spares.load(Ordering::Acquire) => {
                 if self.losses.count.fetch_add(1, Ordering::AcqRel) == 0 {
                     let end = offset + out.len() as u64;
                     tracing::error!(
                         "the index cannot be read from byte {offset} to {end}: {error}. Rows that lay there are \
-                         fetched from peers again; check the disk (dmesg, smartctl)"
+                         looked for in the segments, and fetched from peers if they are not there; check the disk \
+                         (dmesg, smartctl)"
                     );
                 }
                 out.fill(0);
@@ -162,11 +187,8 @@ pub(crate) mod refusal {
     use std::io;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use redb::StorageBackend;
-    use redb::backends::FileBackend;
-
     use crate::format::PAGE_BYTES;
-    use crate::index::Index;
+    use crate::index::{Index, IndexError};
 
     thread_local! {
         /// What redb keeps in memory, if a test says so.
@@ -177,15 +199,20 @@ pub(crate) mod refusal {
     pub(super) struct Refusal {
         /// Where the page begins; 0: there is none.
         at: AtomicU64,
+        /// How many reads of it fail; 0: all.
+        times: AtomicU64,
     }
 
     impl Refusal {
-        pub fn read(&self, file: &FileBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        pub fn look(&self, offset: u64, bytes: usize) -> io::Result<()> {
             let at = self.at.load(Ordering::Acquire);
-            if at > 0 && offset < at + PAGE_BYTES && at < offset + out.len() as u64 {
-                return Err(io::Error::from_raw_os_error(libc::EIO));
+            if at == 0 || offset >= at + PAGE_BYTES || at >= offset + bytes as u64 {
+                return Ok(());
             }
-            file.read(offset, out)
+            if self.times.load(Ordering::Acquire) > 0 && self.times.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.at.store(0, Ordering::Release);
+            }
+            Err(io::Error::from_raw_os_error(libc::EIO))
         }
     }
 
@@ -200,9 +227,21 @@ pub(crate) mod refusal {
     }
 
     impl Index {
+        pub(crate) fn lost_page(&self) -> IndexError {
+            IndexError::Page {
+                path: self.path.clone(),
+            }
+        }
+
         /// From now on this page of the file cannot be read.
         pub(crate) fn refuse(&self, page: u64) {
+            self.refuse_times(page, 0);
+        }
+
+        /// The same for so many reads; 0: for all.
+        pub(crate) fn refuse_times(&self, page: u64, times: u64) {
             let losses = self.opened();
+            losses.losses.refusal.times.store(times, Ordering::Release);
             losses.losses.refusal.at.store(page * PAGE_BYTES, Ordering::Release);
         }
     }

@@ -20,7 +20,7 @@ const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
 pub const HEIGHTS: u64 = 20;
 /// Below it the payloads have moved and the blobs are freed.
-const RETAINED: u64 = 15;
+pub const RETAINED: u64 = 15;
 
 /// A store with every kind of file, and the values decided in it.
 pub fn living(folder: &Path) -> (Store, Vec<Assembly>) {
@@ -432,8 +432,9 @@ fn a_hole_in_the_index_is_damage() {
     transaction.commit().expect("committed");
     drop(database);
     let store = Store::open_with(folder.path(), &cold());
-    assert_eq!(store.view.damaged(), [Height(4), Height(17)]);
-    assert_eq!(read_all(&store, &values, "holes"), 2);
+    // Where the other one lies is found in its segment.
+    assert_eq!(store.view.damaged(), [Height(4)]);
+    assert_eq!(read_all(&store, &values, "holes"), 1);
 }
 
 #[test]

@@ -91,6 +91,9 @@ impl<M: Medium> Writer<M> {
             Ok(standing) => standing,
             Err(why) => return self.refuse(key, why),
         };
+        // If that had the index written anew, the height may be whole after all.
+        self.state.view.note_faults();
+        let assembly = self.whole_instead(assembly, &standing);
         let content = match record::content_of(&assembly) {
             Ok(content) => content,
             Err(unfit) => return self.refuse(key, unfit.to_string()),
@@ -137,12 +140,27 @@ impl<M: Medium> Writer<M> {
         Ok(())
     }
 
+    /// If a value came without blobs because the index lost its row, and its record is whole: what the record has.
+    fn whole_instead(&self, assembly: Assembly, standing: &Standing) -> Assembly {
+        if standing.blobs.is_some() || !assembly.blobs.is_empty() {
+            return assembly;
+        }
+        let Some(before) = standing.before else {
+            return assembly;
+        };
+        match self.state.view.record(&assembly.key, &before) {
+            Ok(Some(whole)) => whole,
+            Ok(None) | Err(_) => assembly,
+        }
+    }
+
     /// What the index says of a value's height, or the certificate that vouches for it; or why it is not stored again.
     fn standing(&self, key: &ValueKey) -> Result<Standing, String> {
         if key.height > self.state.head || key.height == Height::GENESIS {
             return Err("its height is not decided here".to_owned());
         }
-        let rows = self.state.index.decided(key.height);
+        let index = &self.state.index;
+        let rows = index.read_for_change(|| index.decided(key.height));
         let standing = if let Ok(Some(HeightRows { decided, place, .. })) = rows {
             Standing {
                 certificate: decided.certificate,
