@@ -7,8 +7,8 @@
 //! A start rebuilds by [`crate::rebuild`] what redb cannot open. Here redb is open, so rows are those of the last
 //! transaction, and all marks are as they were: nothing is forgotten that was signed, and nobody has to be silent.
 //!
-//! Keeps: until the rename the old file counts; marks and segments are whole, or the node ends. What is lost of a height
-//! is looked for in the file again and in the segments. What is not found is damaged, and fetched again.
+//! Keeps: until the rename the old file counts; marks and segments are whole, or the node ends. What is lost of a
+//! height is looked for in the file again and in the segments. What is not found is damaged, and fetched again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
