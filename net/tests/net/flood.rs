@@ -299,7 +299,9 @@ fn three_that_fill_places_with_garbage_and_hang_up_delay_nobody_and_pay() {
         blobs_per_block: 128,
         ..Setup::new(1)
     };
+    // From the start, as a lane that waits for a job takes one more.
     let lanes_hold = setup.lanes_hold.clone();
+    lanes_hold.store(true, Ordering::Relaxed);
     let mut node = Node::start(setup);
     let mut honest = Node::start(
         Setup {
@@ -311,7 +313,6 @@ fn three_that_fill_places_with_garbage_and_hang_up_delay_nobody_and_pay() {
     node.expect_peer(honest.peer);
     honest.expect_peer(node.peer);
     let value = value(5, 1, 100_000, 128);
-    lanes_hold.store(true, Ordering::Relaxed);
     // Two that validators attest, and one full node.
     let elsewhere = IpAddr::from([127, 0, 0, 2]);
     let guises = [

@@ -205,9 +205,9 @@ const CAUSES: [(&str, &str, Cause); CATALOGUE.len()] = [
         }
         *shown = board.snapshot();
     }),
-    ("rounds-late", "4 of the last 16", |board, shown, _| {
+    ("rounds-late", "8 of the last 32", |board, shown, _| {
         for height in 1..=RECENT_MAX as u64 {
-            decide(board, height, u32::from(height > 12));
+            decide(board, height, u32::from(height > 24));
         }
         *shown = board.snapshot();
     }),
