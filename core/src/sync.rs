@@ -289,7 +289,7 @@ impl Sync {
         reputation: &Reputation,
         asks: &mut Vec<(PeerId, Height, SyncWant)>,
     ) {
-        let proves = |tip: Height| tip.0.saturating_sub(next.0) > self.retention_min;
+        let proves = |tip: Height| self.is_past_retention(next, tip);
         if proves(self.certified_tip) || !proves(peers.best_tip()) {
             self.tips_at = None;
             return;
@@ -412,7 +412,12 @@ impl Sync {
 
     /// Whether a height is so old that its blobs may be missing everywhere.
     pub fn may_lack_blobs(&self, height: Height) -> bool {
-        height.0 < self.certified_tip.0.saturating_sub(self.retention_min)
+        self.is_past_retention(height, self.certified_tip)
+    }
+
+    /// Whether a node whose head is `tip` may have freed the blobs of a height: it keeps those of so many heights.
+    fn is_past_retention(&self, height: Height, tip: Height) -> bool {
+        height.0.saturating_add(self.retention_min) <= tip.0
     }
 
     /// So many bytes of a height have come, for which nobody is asked any more.

@@ -116,6 +116,11 @@ fn liveness_seeds_that_once_failed_stay_fixed() {
             376,
             "two rounds too short for slow clients counted against a value, and proposers built others three times",
         ),
+        (
+            974,
+            "the newest height that a chain of the least retention has freed was demanded with its blobs for ever, so \
+             that a chain which needed the node that lacked it stood still",
+        ),
     ] {
         assert_eq!(
             liveness::run(seed, None).report.violation,

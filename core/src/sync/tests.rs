@@ -278,8 +278,11 @@ fn old_heights_may_lack_blobs_only_below_a_certified_tip() {
     let asks = rig.plan(T, 1);
     assert_eq!(tips(&asks), [(0, 5_000)], "the proof is asked for");
     rig.sync.certify(certificate(5_000));
-    assert!(rig.sync.may_lack_blobs(Height(3_999)));
-    assert!(!rig.sync.may_lack_blobs(Height(4_000)));
+    assert!(
+        rig.sync.may_lack_blobs(Height(4_000)),
+        "a node at 5,000 keeps the blobs of 1,000 heights"
+    );
+    assert!(!rig.sync.may_lack_blobs(Height(4_001)));
 }
 
 #[test]
