@@ -289,7 +289,8 @@ impl Sync {
         reputation: &Reputation,
         asks: &mut Vec<(PeerId, Height, SyncWant)>,
     ) {
-        let proves = |tip: Height| self.is_past_retention(next, tip);
+        let kept = self.retention_min;
+        let proves = |tip: Height| is_past_retention(next, tip, kept);
         if proves(self.certified_tip) || !proves(peers.best_tip()) {
             self.tips_at = None;
             return;
@@ -412,12 +413,7 @@ impl Sync {
 
     /// Whether a height is so old that its blobs may be missing everywhere.
     pub fn may_lack_blobs(&self, height: Height) -> bool {
-        self.is_past_retention(height, self.certified_tip)
-    }
-
-    /// Whether a node whose head is `tip` may have freed the blobs of a height: it keeps those of so many heights.
-    fn is_past_retention(&self, height: Height, tip: Height) -> bool {
-        height.0.saturating_add(self.retention_min) <= tip.0
+        is_past_retention(height, self.certified_tip, self.retention_min)
     }
 
     /// So many bytes of a height have come, for which nobody is asked any more.
@@ -557,6 +553,11 @@ impl Sync {
             .chain(self.tips_at);
         all.filter(|at| *at > now).min()
     }
+}
+
+/// Whether a node whose head is `tip` may have freed the blobs of a height: it keeps those of `kept` heights.
+fn is_past_retention(height: Height, tip: Height, kept: u64) -> bool {
+    height.0.saturating_add(kept) <= tip.0
 }
 
 /// Whether a peer is somebody whose keys are free, and who has served us nothing yet.

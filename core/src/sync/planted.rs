@@ -11,7 +11,7 @@ impl Sync {
     /// What a [`Planted::TipsAmongHeights`] makes of tips: each has the place of a height, and nothing bounds them.
     pub(super) fn crowd(&mut self, now: Nanos, next: Height, peers: &Peers) {
         let tips = peers.tips().into_iter();
-        let tips = tips.filter(|tip| self.is_past_retention(next, *tip));
+        let tips = tips.filter(|tip| super::is_past_retention(next, *tip, self.retention_min));
         for tip in tips.filter(|_| self.planted == Some(Planted::TipsAmongHeights)) {
             let deadline = now + self.timeout;
             let ghost = peers.with_tip(tip).first().map(|peer| Flight {
