@@ -193,7 +193,8 @@ impl Comparison {
 
 /// What else than the program the two sides differ by, and what they do not tell.
 fn differences(a: &Side, b: &Side) -> Vec<String> {
-    let texts: [(&str, fn(&Figures) -> String); 6] = [
+    type Text = fn(&Figures) -> String;
+    let texts: [(&str, Text); 6] = [
         ("blobs a block at most", |run| run.blobs_per_block_max.to_string()),
         ("heights", |run| run.heights.to_string()),
         ("load", |run| run.load.line()),
@@ -201,7 +202,7 @@ fn differences(a: &Side, b: &Side) -> Vec<String> {
         ("processor", |run| run.setting.machine.cpu.clone()),
         ("cores", |run| run.setting.machine.cores.to_string()),
     ];
-    let of = |side: &Side, text: fn(&Figures) -> String| {
+    let of = |side: &Side, text: Text| {
         let mut all: Vec<String> = side.runs.iter().map(text).collect();
         all.dedup();
         all.join(", then ")

@@ -88,7 +88,7 @@ impl Log {
 
 /// A file for lines, written on a thread of its own as long as the process lives.
 fn open(file: &LogToFile) -> &'static Outlet {
-    let writer = RotatingFile::new(file.path.clone(), file.share, |line| print::note(line));
+    let writer = RotatingFile::new(file.path.clone(), file.share, print::note);
     let outlet: &'static Outlet = Box::leak(Box::new(Outlet::onto("log-file", writer)));
     show_file_losses(&Registry::process(), || outlet.lost());
     outlet

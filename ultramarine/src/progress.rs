@@ -14,6 +14,9 @@ use ultramarine_types::Nanos;
 
 use crate::terminal::{can_move, columns, cut};
 
+/// Who hears of each estimate.
+type Say = Box<dyn FnMut(&Estimate) + Send>;
+
 /// How often a bar moves.
 const BAR_EVERY: Nanos = Nanos::from_millis(200);
 /// How often a line is said.
@@ -25,7 +28,7 @@ const CLEAR: &str = "\r\x1b[2K";
 
 /// Shows one work until it is dropped.
 pub struct ShownProgress {
-    meter: Meter<Box<dyn FnMut(&Estimate) + Send>>,
+    meter: Meter<Say>,
     clock: Clock,
     is_live: bool,
 }
@@ -35,7 +38,7 @@ impl ShownProgress {
     pub fn new(what: &'static str, unit: Unit) -> Self {
         let is_live = io::stderr().is_terminal() && can_move(std::env::var_os("TERM").as_deref());
         let clock = Clock::start();
-        let (every, say): (Nanos, Box<dyn FnMut(&Estimate) + Send>) = if is_live {
+        let (every, say): (Nanos, Say) = if is_live {
             (BAR_EVERY, Box::new(move |estimate| draw(&bar(what, unit, estimate))))
         } else {
             let say = move |estimate: &Estimate| print::note(format_args!("{what}: {}", estimate.words(unit)));

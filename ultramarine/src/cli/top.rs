@@ -42,7 +42,8 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let nodes = nodes(args)?;
-    if !args.once && !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if !args.once && !is_terminal {
         let reason = anyhow::anyhow!("standard input and output are no terminal: `--once` prints one frame as text");
         return Err(Misused(reason).into());
     }

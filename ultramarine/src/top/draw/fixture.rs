@@ -64,7 +64,7 @@ fn peer(number: u8) -> LivePeer {
         validator: (number < 4).then(|| Address([number; 20]).to_string()),
         class: if number < 4 { "validator" } else { "stranger" }.to_owned(),
         address: format!("10.0.0.{number}:9000"),
-        dialed: number % 2 == 0,
+        dialed: number.is_multiple_of(2),
         round_trip_ms: 0.4 * f64::from(number),
         score: if number == 4 { 45 } else { 0 },
         tip: (number != 4).then_some(4_211),

@@ -23,7 +23,7 @@ pub fn rows_of(live: &Live) -> u16 {
 }
 
 /// A list below its head, moved up by some lines, but never so far that lines stay empty.
-fn entries<'a, T>(all: &'a [T], area: Rect, scroll: usize) -> impl Iterator<Item = (Rect, &'a T)> {
+fn entries<T>(all: &[T], area: Rect, scroll: usize) -> impl Iterator<Item = (Rect, &T)> {
     let room = usize::from(area.height.saturating_sub(1));
     let scroll = scroll.min(all.len().saturating_sub(room));
     (1..area.height)

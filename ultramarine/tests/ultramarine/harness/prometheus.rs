@@ -29,6 +29,9 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found.or_else(|| missing("Prometheus", "ULTRAMARINE_REQUIRE_PROMETHEUS", Path::new(name)))
 }
 
+/// A name, and the expression that it stands for.
+pub type NamedExpression = (String, String);
+
 /// A Prometheus that scrapes every second.
 #[derive(Debug)]
 pub struct Prometheus {
@@ -97,7 +100,7 @@ impl Prometheus {
     }
 
     /// Names and expressions of the rules that it has loaded: recorded ones, and alerts.
-    pub fn rules(&self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    pub fn rules(&self) -> (Vec<NamedExpression>, Vec<NamedExpression>) {
         let data = self.api("rules").expect("it answers");
         let groups = data["groups"].as_array().expect("groups").iter();
         let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
