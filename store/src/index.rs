@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use ultramarine_types::canonical::{Cursor, FORMAT_VERSION};
 use ultramarine_types::storage::{Blobs, LogEpoch};
 use ultramarine_types::{ChainIdentity, CommitCertificate, Hash, Height, Init};
@@ -432,7 +432,7 @@ impl Index {
             commit.location_row.location.bytes.is_multiple_of(PAGE_BYTES),
             "a record is whole pages"
         );
-        let tallies = self.change(|transaction| {
+        let write = |transaction: &WriteTransaction| {
             let mut tallies = self.tallies();
             let height = commit.certificate.height.0;
             let mut decided = self.of(transaction.open_table(DECIDED))?;
@@ -456,10 +456,12 @@ impl Index {
             self.insert_head_mark(&mut marks, commit.certificate, commit.init)?;
             self.insert_mark(&mut marks, MARK_TALLIES, tallies.encode())?;
             Ok(tallies)
+        };
+        self.change_and_tell(write, |tallies: &RowTallies| {
+            self.set_tallies(*tallies);
+            let (certificate, init) = (commit.certificate.clone(), Arc::clone(commit.init));
+            self.set_head(Head::new(certificate, init, Some(commit.location_row)));
         })?;
-        self.set_tallies(tallies);
-        let (certificate, init) = (commit.certificate.clone(), Arc::clone(commit.init));
-        self.set_head(Head::new(certificate, init, Some(commit.location_row)));
         Ok(())
     }
 

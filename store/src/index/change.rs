@@ -65,7 +65,22 @@ impl Index {
         &self,
         write: impl Fn(&WriteTransaction) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
+        self.change_and_tell(write, |_| ())
+    }
+
+    /// The same. What the change made is told before the next writer begins: a mending copies what is known here.
+    pub(super) fn change_and_tell<T>(
+        &self,
+        write: impl Fn(&WriteTransaction) -> Result<T, IndexError>,
+        tell: impl FnOnce(&T),
+    ) -> Result<T, IndexError> {
         let _writing = self.begin_writing();
+        let changed = self.change_locked(write)?;
+        tell(&changed);
+        Ok(changed)
+    }
+
+    fn change_locked<T>(&self, write: impl Fn(&WriteTransaction) -> Result<T, IndexError>) -> Result<T, IndexError> {
         let why = if self.opened().has_lost_pages() {
             IndexError::Page {
                 path: self.path.clone(),
