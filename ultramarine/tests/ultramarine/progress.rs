@@ -70,6 +70,7 @@ fn a_terminal_of_80_columns_shows_a_bar_with_percent_and_the_time_left() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let file = large_file(temporary.path());
     let program = env!("CARGO_BIN_EXE_ultramarine");
+    // Two of one account and one client would wait for each other.
     let put = format!("blob put {} --rpc http://127.0.0.1:1", file.display());
     let line = format!(
         "stty rows 24 cols {COLUMNS}; exec taskset -c {} {program} {put}",
@@ -124,7 +125,7 @@ fn a_terminal_of_80_columns_shows_a_bar_with_percent_and_the_time_left() {
             .is_some_and(|row| row.contains("nothing was sent"))
             .then_some(rows)
     });
-    for row in &rows[..rows.len() - 1] {
+    for row in &rows[1..rows.len() - 1] {
         assert!(row.chars().count() < COLUMNS, "it would go to the next row: {row:?}");
         assert!(!row.contains('\n'), "a bar stays in its row: {row:?}");
     }
@@ -137,7 +138,7 @@ fn without_a_terminal_lines_say_it_and_no_control_character_is_written() {
     let file = large_file(temporary.path());
     let mut child = Command::new("taskset")
         .args(["-c", &core(), env!("CARGO_BIN_EXE_ultramarine")])
-        .args(["blob", "put", "--rpc", "http://127.0.0.1:1"])
+        .args(["blob", "put", "--rpc", "http://127.0.0.1:2"])
         .arg(&file)
         .stdin(Stdio::null())
         .env("TERM", "xterm")
