@@ -60,8 +60,8 @@ impl Core {
         self.gather.head = self.head.height;
     }
 
-    /// Whether we would begin the first height now, if it depended on us alone. While we listen we begin nothing: if the
-    /// others began without us, and the first round were ours, it would be lost.
+    /// Whether we would begin the first height now, if it depended on us alone. While we listen we begin nothing: if
+    /// the others began without us, and the first round were ours, it would be lost.
     pub(super) fn is_ready(&self) -> bool {
         self.head.height > Height::GENESIS || self.execution.is_ready() && self.listening_until.is_none()
     }
