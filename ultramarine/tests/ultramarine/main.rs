@@ -27,3 +27,4 @@ mod rollup;
 mod see;
 mod store;
 mod surroundings;
+mod told;
