@@ -159,8 +159,8 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Condition>,
-    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it came
-    /// there. `None`: it signs, or has another reason.
+    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it
+    /// came there. `None`: it signs, or has another reason.
     #[serde(default)]
     pub usual_silence_s: Option<u64>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.

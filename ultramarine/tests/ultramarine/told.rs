@@ -1,5 +1,5 @@
-//! What goes wrong on a live network is told by all that people watch it with: the alert, `/health`, `ultramarine top` and
-//! the page `/dashboard` have the same words within 15 s.
+//! What goes wrong on a live network is told by all that people watch it with: the alert, `/health`, `ultramarine top`
+//! and the page `/dashboard` have the same words within 15 s.
 //!
 //! `ULTRAMARINE_PICTURES=DIR` keeps what the page and `top` showed.
 
