@@ -128,6 +128,21 @@ pub struct Condition {
     pub on: bool,
     /// One line for the operator.
     pub why: String,
+    /// Since when it is so, in Unix seconds. What changes the reason alone does not change it.
+    #[serde(default)]
+    pub since_unix_s: u64,
+}
+
+impl Condition {
+    /// What a condition is from now on.
+    fn turned(before: Option<&Self>, on: bool, why: &str, now_unix_s: u64) -> Self {
+        let same = before.filter(|before| before.on == on);
+        Self {
+            on,
+            why: why.to_owned(),
+            since_unix_s: same.map_or(now_unix_s, |before| before.since_unix_s),
+        }
+    }
 }
 
 /// A decided height, in short.
@@ -232,6 +247,9 @@ pub struct Snapshot {
     /// How a node that lags catches up; `None`: it does not lag.
     #[serde(default)]
     pub catch_up: Option<CatchUpStatus>,
+    /// How an execution client that lags behind us is fed; `None`: it does not lag.
+    #[serde(default)]
+    pub client_catch_up: Option<CatchUpStatus>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -239,6 +257,7 @@ pub struct Snapshot {
 pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
+    client_catch_up: Mutex<CatchUp>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
@@ -286,8 +305,10 @@ impl Board {
                 io_fallback: false,
                 limits_low: Vec::new(),
                 catch_up: None,
+                client_catch_up: None,
             }),
             catch_up: Mutex::default(),
+            client_catch_up: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
             usual_silence: Mutex::default(),
@@ -347,21 +368,15 @@ impl Board {
                 self.heights.send_replace(certificate.height);
             }
             Event::Readiness { ready, why, .. } => {
-                snapshot.readiness = Some(Condition {
-                    on: *ready,
-                    why: why.clone(),
-                })
+                snapshot.readiness = Some(Condition::turned(snapshot.readiness.as_ref(), *ready, why, unix_s()));
             }
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
             Event::Signing { active, usual, why, .. } => {
-                let mut silence = self.usual_silence.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut silence = locked(&self.usual_silence);
                 *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
-                snapshot.signing = Some(Condition {
-                    on: *active,
-                    why: why.clone(),
-                })
+                snapshot.signing = Some(Condition::turned(snapshot.signing.as_ref(), *active, why, unix_s()));
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
             Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => {
@@ -389,16 +404,22 @@ impl Board {
             let snapshot = self.lock();
             (snapshot.height, snapshot.best_tip, snapshot.is_behind())
         };
-        self.catch_up().observe(now, height, target, is_behind)
+        locked(&self.catch_up).observe(now, height, target, is_behind)
+    }
+
+    /// Looks how far an execution client that is fed has come. Answers what is worth a line.
+    pub fn look_at_client(&self, now: Nanos) -> Option<String> {
+        let (executed, target) = {
+            let snapshot = self.lock();
+            (snapshot.executed_height, snapshot.height)
+        };
+        let is_behind = target.0.saturating_sub(executed.0) > LAG_READY_MAX;
+        locked(&self.client_catch_up).observe(now, executed, target, is_behind)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.
     pub fn catch_up_status(&self, now: Nanos) -> Option<CatchUpStatus> {
-        self.catch_up().status(now)
-    }
-
-    fn catch_up(&self) -> MutexGuard<'_, CatchUp> {
-        self.catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.catch_up).status(now)
     }
 
     /// The newest decided height, to be waited for. Whoever reads slowly sees the newest alone.
@@ -469,12 +490,13 @@ impl Board {
             usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(Clock::start().now()),
+            client_catch_up: locked(&self.client_catch_up).status(Clock::start().now()),
             ..self.lock().clone()
         }
     }
 
     fn usual_silence_s(&self, now: Instant) -> Option<u64> {
-        let since = *self.usual_silence.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *locked(&self.usual_silence);
         since.map(|since| now.saturating_duration_since(since).as_secs())
     }
 
@@ -532,6 +554,14 @@ impl Snapshot {
     pub const fn is_behind(&self) -> bool {
         self.lag() > LAG_READY_MAX
     }
+}
+
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_s() -> u64 {
+    Clock::unix_ns() / 1_000_000_000
 }
 
 /// Words an offset for people; `whose` ends in a verb.

@@ -18,6 +18,7 @@ mod healing;
 mod hostile;
 mod join;
 mod log;
+mod progress;
 mod prometheus;
 mod readers;
 mod refusals;

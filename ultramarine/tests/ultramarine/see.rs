@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::harness::browser::{browse, chromium};
-use crate::harness::{Devnet, Process, fail, run, ultramarine, wait_for};
+use crate::harness::{Devnet, Node, Process, fail, run, succeed, ultramarine, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What goes wrong is seen within this time.
@@ -207,6 +207,30 @@ fn top_shows_a_network_live_and_says_which_node_is_gone() {
     assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
     let refusal = fail(["top", "--once", "--node", &devnet.nodes[3].http]);
     assert!(refusal.contains("no node answers: cannot connect to"), "{refusal}");
+}
+
+/// Holds every view of a node whose client is away to saying so, why, and for how long.
+pub fn a_closed_gate_is_told(node: &Node, closed_after_unix_s: u64, folder: &Path) {
+    let (_, live) = node.get("/ultramarine/v1/live").expect("it answers");
+    let gate = &live["client"]["gate"];
+    let (_, status) = node.get("/status").expect("it answers");
+    assert_eq!(&status["gate"]["since_unix_s"], &gate["since_unix_s"], "{status}");
+    let since = gate["since_unix_s"].as_u64().expect("a number");
+    let now = live["unix_ms"].as_u64().expect("a number") / 1_000;
+    assert!((closed_after_unix_s..=now).contains(&since), "{live}");
+    let why = gate["why"].as_str().expect("a reason");
+    assert!(!why.is_empty() && gate["on"] == false, "{live}");
+    // The reason may be another a moment later, as the node asks again; its beginning is enough.
+    let screen = succeed(["top", "--once", "--node", &node.http]);
+    assert!(screen.contains("client  NOT READY for "), "{screen}");
+    let Some(browser) = chromium() else { return };
+    let url = format!("{}/dashboard", node.http);
+    let (page, _) = browse(browser, folder, &url, 1440, &["--dump-dom"]);
+    let (_, gate) = page
+        .split_once("id=\"gate\"")
+        .unwrap_or_else(|| panic!("no gate: {page}"));
+    let gate = gate.split("</p>").next().unwrap_or_default();
+    assert!(gate.contains(">Not ready for ") && gate.contains(" s: "), "{gate}");
 }
 
 #[test]
