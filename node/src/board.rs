@@ -6,6 +6,7 @@ mod beginnings;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -135,6 +136,10 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Condition>,
+    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it
+    /// came there. `None`: it signs, or has another reason.
+    #[serde(default)]
+    pub usual_silence_s: Option<u64>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     #[serde(rename = "gate")]
     pub readiness: Option<Condition>,
@@ -221,6 +226,8 @@ pub struct Board {
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
+    /// Since when it has been silent for the usual reason.
+    usual_silence: Mutex<Option<Instant>>,
     archive: OnceLock<ArchiveProgress>,
 }
 
@@ -235,6 +242,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
+                usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
@@ -269,6 +277,7 @@ impl Board {
             client_catch_up: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
+            usual_silence: Mutex::default(),
             archive: OnceLock::new(),
         }
     }
@@ -336,7 +345,9 @@ impl Board {
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
-            Event::Signing { active, why, .. } => {
+            Event::Signing { active, usual, why, .. } => {
+                let mut silence = locked(&self.usual_silence);
+                *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
                 let (before, begun) = (snapshot.signing.as_ref(), &mut snapshot.turns.signing);
                 snapshot.signing = Some(Condition::turned(before, *active, why, begun, now));
             }
@@ -454,6 +465,7 @@ impl Board {
         let mut snapshot = Snapshot {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
+            usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(now.at),
             client_catch_up: locked(&self.client_catch_up).status(now.at),
@@ -461,6 +473,11 @@ impl Board {
         };
         snapshot.date(now);
         snapshot
+    }
+
+    fn usual_silence_s(&self, now: Instant) -> Option<u64> {
+        let since = *locked(&self.usual_silence);
+        since.map(|since| now.saturating_duration_since(since).as_secs())
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -519,8 +536,8 @@ impl Snapshot {
     }
 }
 
-fn locked(catch_up: &Mutex<CatchUp>) -> MutexGuard<'_, CatchUp> {
-    catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Words an offset for people; `whose` ends in a verb.
