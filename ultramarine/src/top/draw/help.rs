@@ -33,7 +33,7 @@ const FIRST: [(&str, &str); 20] = [
     ("", "silent: a call waits for its answer; behind: blocks to import"),
     (
         "3.0/46 ms",
-        "half of a call's answers took at most 3.0 ms, 99 of 100 at most 46;",
+        "half of a call's answers came in 3.0 ms, 99 of 100 in 46 ms;",
     ),
     ("", "of the last 5 to 10 minutes"),
     ("growth", "what is stored anew in a second; \"full in\" follows from it"),
