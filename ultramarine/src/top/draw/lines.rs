@@ -173,7 +173,7 @@ pub fn client(pen: &mut Pen<'_>, area: Rect, live: &Live) -> u16 {
         (&calls, PLAIN),
     ];
     let width: usize = parts.iter().map(|(part, _)| part.chars().count()).sum();
-    if pen.is_whole && width > area.width.into() {
+    if pen.is_whole && width > usize::from(area.width) {
         let words: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
         return pen.wrapped(area, &words.concat(), style);
     }
