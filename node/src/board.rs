@@ -253,10 +253,19 @@ pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
     client_catch_up: Mutex<CatchUp>,
+    healing: Mutex<Healing>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
     archive: OnceLock<ArchiveProgress>,
+}
+
+/// How far the heights are restored that a disk has damaged.
+#[derive(Debug, Default)]
+struct Healing {
+    progress: CatchUp,
+    /// How many were damaged at one time, since none was.
+    most: u64,
 }
 
 impl Board {
@@ -301,6 +310,7 @@ impl Board {
             }),
             catch_up: Mutex::default(),
             client_catch_up: Mutex::default(),
+            healing: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
             archive: OnceLock::new(),
@@ -404,6 +414,18 @@ impl Board {
         };
         let is_behind = target.0.saturating_sub(executed.0) > LAG_READY_MAX;
         locked(&self.client_catch_up).observe(now, executed, target, is_behind)
+    }
+
+    /// Looks how many damaged heights are restored. Answers what is worth a line.
+    pub fn look_at_healing(&self, now: Nanos) -> Option<String> {
+        let damaged_count = self.lock().damaged_heights as u64;
+        let mut healing = self.healing.lock().unwrap_or_else(PoisonError::into_inner);
+        healing.most = healing.most.max(damaged_count);
+        let (restored, most) = (Height(healing.most - damaged_count), Height(healing.most));
+        if damaged_count == 0 {
+            healing.most = 0;
+        }
+        healing.progress.observe(now, restored, most, damaged_count > 0)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.
