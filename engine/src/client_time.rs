@@ -1,6 +1,10 @@
 //! This file knows how long a piece of work had a call to the execution client open: the client's share of a stage.
 //!
 //! Each piece of work is one task, so its sum travels with the task and no caller hands it on.
+//!
+//! Four stages have a share. The driver measures those of build and of execute. An import is `newPayload` and
+//! `forkchoiceUpdated` on what was decided, and commit contains a build or an execution: the driver notes in the log of
+//! stages how long these calls were open, and whoever measures the stage takes what lies within it.
 
 use std::cell::Cell;
 

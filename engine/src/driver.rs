@@ -5,10 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use ultramarine_runtime::{Histogram, Receiver, RingOps, Sender, TileContext};
+use ultramarine_runtime::{Clock, Histogram, Mark, Receiver, RingOps, Sender, StageLog, StageTime, TileContext};
 use ultramarine_types::execution::{EngineCall, EngineReply, Executed, PayloadStatus};
 use ultramarine_types::verify::{Verdict, VerifyRequest};
 use ultramarine_types::{Hash, Init, Lists, Nanos, Stage};
@@ -126,24 +127,36 @@ struct Engine {
 struct ClientShares {
     build: Histogram,
     execute: Histogram,
-    import: Histogram,
+    log: Arc<StageLog>,
+    clock: Clock,
 }
 
 impl ClientShares {
-    /// What a reply took of its stage. A block that comes late is executed as it is imported, and measured in neither.
+    /// What a reply took of its stage. Whoever measures import and commit finds it in the log of stages.
     fn record(&self, reply: &EngineReply, open: Nanos) {
-        match reply {
-            EngineReply::Built { result: Ok(_), .. } => self.build.record(open),
+        let (stage, height) = match reply {
+            EngineReply::Built {
+                height, result: Ok(_), ..
+            } => {
+                self.build.record(open);
+                (Stage::Build, *height)
+            }
             EngineReply::Executed {
+                key,
                 outcome: Executed::Answered(status),
+            } if !matches!(status, PayloadStatus::Unavailable { .. }) => {
+                self.execute.record(open);
+                (Stage::Execute, key.height)
+            }
+            EngineReply::Imported {
+                height,
+                forkchoice: PayloadStatus::Valid { .. },
                 ..
-            } if !matches!(status, PayloadStatus::Unavailable { .. }) => self.execute.record(open),
-            EngineReply::Forkchoice {
-                status: PayloadStatus::Valid { .. },
-                ..
-            } => self.import.record(open),
-            _ => {}
-        }
+            } => (Stage::Import, *height),
+            _ => return,
+        };
+        let moment = StageTime::before(self.clock.now(), open);
+        self.log.note(Mark::Client(stage), height, moment);
     }
 }
 
@@ -164,7 +177,8 @@ impl Engine {
             shares: ClientShares {
                 build: share(Stage::Build),
                 execute: share(Stage::Execute),
-                import: share(Stage::Import),
+                log: ctx.registry.stage_log(),
+                clock: ctx.clock,
             },
             client,
             own_bundles: OwnBundles::new(jobs),

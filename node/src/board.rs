@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -127,6 +128,21 @@ pub struct Condition {
     pub on: bool,
     /// One line for the operator.
     pub why: String,
+    /// Since when it is so, in Unix seconds. What changes the reason alone does not change it.
+    #[serde(default)]
+    pub since_unix_s: u64,
+}
+
+impl Condition {
+    /// What a condition is from now on.
+    fn turned(before: Option<&Self>, on: bool, why: &str, now_unix_s: u64) -> Self {
+        let same = before.filter(|before| before.on == on);
+        Self {
+            on,
+            why: why.to_owned(),
+            since_unix_s: same.map_or(now_unix_s, |before| before.since_unix_s),
+        }
+    }
 }
 
 /// A decided height, in short.
@@ -158,6 +174,10 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Condition>,
+    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it
+    /// came there. `None`: it signs, or has another reason.
+    #[serde(default)]
+    pub usual_silence_s: Option<u64>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     #[serde(rename = "gate")]
     pub readiness: Option<Condition>,
@@ -227,6 +247,9 @@ pub struct Snapshot {
     /// How a node that lags catches up; `None`: it does not lag.
     #[serde(default)]
     pub catch_up: Option<CatchUpStatus>,
+    /// How an execution client that lags behind us is fed; `None`: it does not lag.
+    #[serde(default)]
+    pub client_catch_up: Option<CatchUpStatus>,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -234,9 +257,12 @@ pub struct Snapshot {
 pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
+    client_catch_up: Mutex<CatchUp>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
+    /// Since when it has been silent for the usual reason.
+    usual_silence: Mutex<Option<Instant>>,
     archive: OnceLock<ArchiveProgress>,
 }
 
@@ -251,6 +277,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
+                usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
@@ -278,10 +305,13 @@ impl Board {
                 io_fallback: false,
                 limits_low: Vec::new(),
                 catch_up: None,
+                client_catch_up: None,
             }),
             catch_up: Mutex::default(),
+            client_catch_up: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
+            usual_silence: Mutex::default(),
             archive: OnceLock::new(),
         }
     }
@@ -338,19 +368,15 @@ impl Board {
                 self.heights.send_replace(certificate.height);
             }
             Event::Readiness { ready, why, .. } => {
-                snapshot.readiness = Some(Condition {
-                    on: *ready,
-                    why: why.clone(),
-                })
+                snapshot.readiness = Some(Condition::turned(snapshot.readiness.as_ref(), *ready, why, unix_s()));
             }
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
-            Event::Signing { active, why, .. } => {
-                snapshot.signing = Some(Condition {
-                    on: *active,
-                    why: why.clone(),
-                })
+            Event::Signing { active, usual, why, .. } => {
+                let mut silence = locked(&self.usual_silence);
+                *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
+                snapshot.signing = Some(Condition::turned(snapshot.signing.as_ref(), *active, why, unix_s()));
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
             Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => {
@@ -378,16 +404,22 @@ impl Board {
             let snapshot = self.lock();
             (snapshot.height, snapshot.best_tip, snapshot.is_behind())
         };
-        self.catch_up().observe(now, height, target, is_behind)
+        locked(&self.catch_up).observe(now, height, target, is_behind)
+    }
+
+    /// Looks how far an execution client that is fed has come. Answers what is worth a line.
+    pub fn look_at_client(&self, now: Nanos) -> Option<String> {
+        let (executed, target) = {
+            let snapshot = self.lock();
+            (snapshot.executed_height, snapshot.height)
+        };
+        let is_behind = target.0.saturating_sub(executed.0) > LAG_READY_MAX;
+        locked(&self.client_catch_up).observe(now, executed, target, is_behind)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.
     pub fn catch_up_status(&self, now: Nanos) -> Option<CatchUpStatus> {
-        self.catch_up().status(now)
-    }
-
-    fn catch_up(&self) -> MutexGuard<'_, CatchUp> {
-        self.catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.catch_up).status(now)
     }
 
     /// The newest decided height, to be waited for. Whoever reads slowly sees the newest alone.
@@ -455,10 +487,17 @@ impl Board {
         Snapshot {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
+            usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(Clock::start().now()),
+            client_catch_up: locked(&self.client_catch_up).status(Clock::start().now()),
             ..self.lock().clone()
         }
+    }
+
+    fn usual_silence_s(&self, now: Instant) -> Option<u64> {
+        let since = *locked(&self.usual_silence);
+        since.map(|since| now.saturating_duration_since(since).as_secs())
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -515,6 +554,14 @@ impl Snapshot {
     pub const fn is_behind(&self) -> bool {
         self.lag() > LAG_READY_MAX
     }
+}
+
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_s() -> u64 {
+    Clock::unix_ns() / 1_000_000_000
 }
 
 /// Words an offset for people; `whose` ends in a verb.

@@ -10,6 +10,8 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod embedded;
+#[cfg(test)]
+mod foreign;
 pub mod genesis;
 pub mod home;
 pub mod http;

@@ -6,6 +6,7 @@ pub mod reference;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ultramarine_core::io::Event;
+use ultramarine_engine::client_time;
 use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
 use ultramarine_runtime::{Clock, Mark, StageLog, StageTime};
 use ultramarine_types::{Height, Nanos, Stage};
@@ -30,6 +31,8 @@ pub struct CoreMetrics {
     vote: Histogram,
     import: Histogram,
     commit: Histogram,
+    import_share: Histogram,
+    commit_share: Histogram,
     height: Gauge,
     round: Gauge,
     executed: Gauge,
@@ -83,6 +86,8 @@ impl CoreMetrics {
             vote: stage(Stage::Vote),
             import: stage(Stage::Import),
             commit: stage(Stage::Commit),
+            import_share: client_time::share(registry, Stage::Import),
+            commit_share: client_time::share(registry, Stage::Commit),
             height: gauge("ultramarine_consensus_height_count", "Newest decided height."),
             round: gauge(
                 "ultramarine_consensus_round_count",
@@ -133,6 +138,15 @@ impl CoreMetrics {
         }
     }
 
+    /// How long, within a span, calls to the execution client were open that these stages of a height waited for.
+    fn open_within(&self, height: Height, stages: &[Stage], span: &StageTime) -> Nanos {
+        let opens = stages
+            .iter()
+            .filter_map(|stage| self.stage_log.of(Mark::Client(*stage), height));
+        let sum = opens.map(|open| open.within(span).0).sum::<u64>();
+        Nanos(sum).min(span.took())
+    }
+
     /// Counts an event, or measures what it tells.
     pub fn apply(&mut self, event: &Event) {
         match event {
@@ -160,19 +174,25 @@ impl CoreMetrics {
                 self.bytes.add(*bytes);
             }
             Event::Stage { key, stage, took } => {
+                let span = StageTime::before(self.clock.now(), *took);
                 // The tiles that do the work measure the other stages.
                 match stage {
                     Stage::Vote => self.vote.record(*took),
-                    Stage::Import => self.import.record(*took),
-                    Stage::Commit => self.commit.record(*took),
+                    Stage::Import => {
+                        self.import.record(*took);
+                        self.import_share
+                            .record(self.open_within(key.height, &[Stage::Import], &span));
+                    }
+                    Stage::Commit => {
+                        self.commit.record(*took);
+                        let waits = [Stage::Build, Stage::Execute];
+                        self.commit_share.record(self.open_within(key.height, &waits, &span));
+                    }
                     Stage::Build | Stage::Stream | Stage::Verify | Stage::Persist | Stage::Execute => {}
                 }
                 // They also note when these ended.
                 if !matches!(stage, Stage::Stream | Stage::Verify | Stage::Persist) {
-                    let ended = self.clock.now();
-                    let began = Nanos(ended.0.saturating_sub(took.0));
-                    self.stage_log
-                        .note(Mark::Stage(*stage), key.height, StageTime { began, ended });
+                    self.stage_log.note(Mark::Stage(*stage), key.height, span);
                 }
             }
             Event::Readiness { ready, .. } => self.client_ready.set(i64::from(*ready)),
@@ -249,6 +269,44 @@ mod tests {
         metrics.apply(&Event::Stage { key, stage, took });
         let noted = log.of(Mark::Stage(stage), Height(5)).expect("it is noted");
         assert_eq!(noted.ended.since(noted.began), took);
+    }
+
+    #[test]
+    fn the_clients_share_of_a_stage_is_what_lay_within_it() {
+        let registry = Registry::new();
+        let (mut metrics, log) = (CoreMetrics::new(&registry), registry.stage_log());
+        let key = ValueKey {
+            height: Height(5),
+            id: ValueId::ZERO,
+        };
+        let ms = Nanos::from_millis;
+        let open = |stage, until, open| {
+            let moment = StageTime::before(ms(until), ms(open));
+            log.note(Mark::Client(stage), key.height, moment);
+        };
+        // A block of ours that was built in a round before, and another's that was executed in this one.
+        open(Stage::Build, 1_000, 300);
+        open(Stage::Execute, 2_200, 150);
+        open(Stage::Import, 2_700, 40);
+        let commit = StageTime::before(ms(2_500), ms(500));
+        let waits = [Stage::Build, Stage::Execute];
+        assert_eq!(metrics.open_within(key.height, &waits, &commit), ms(150));
+        let short = StageTime::before(ms(2_150), ms(30));
+        assert_eq!(metrics.open_within(key.height, &waits, &short), ms(30));
+        let import = StageTime::before(ms(2_701), ms(201));
+        assert_eq!(metrics.open_within(key.height, &[Stage::Import], &import), ms(40));
+        // No call was open for a height that came whole from peers.
+        assert_eq!(metrics.open_within(Height(6), &waits, &commit), Nanos::ZERO);
+
+        for stage in [Stage::Commit, Stage::Import, Stage::Commit] {
+            let took = ms(1);
+            metrics.apply(&Event::Stage { key, stage, took });
+        }
+        let text = registry.render();
+        for (stage, count) in [("commit", 2), ("import", 1)] {
+            let line = format!("\nultramarine_stage_client_seconds_count{{stage=\"{stage}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[test]

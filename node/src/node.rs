@@ -44,6 +44,7 @@ use crate::node::options::{
 use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
+use crate::tiles::height_line::HeightLine;
 use crate::tiles::recorder::Recorder;
 use crate::tiles::watchdog::Watchdog;
 use crate::topology;
@@ -217,6 +218,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         board,
         metrics: CoreMetrics::new(&crew.registry),
         recorder,
+        line: HeightLine::new(crew.registry.stage_log()),
         said: tiles::core::SaidBefore::default(),
     };
     let core = core_config(&config, &genesis, &keys);

@@ -3,5 +3,6 @@
 
 pub mod backlog;
 pub mod core;
+pub mod height_line;
 pub mod recorder;
 pub mod watchdog;

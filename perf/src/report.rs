@@ -55,7 +55,8 @@ pub fn render(run: &Run) -> String {
         "Percentiles",
         "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
          this file as <code>.hgrm</code>. The client’s share is how long calls to it were open. Stages \
-         between build and import that show none wait for no client; commit is all of them together.",
+         between build and import that show none wait for no client; that of commit is what was open from the start of \
+         its round to the decision.",
         &tables::percentiles(&stages),
     );
     section(

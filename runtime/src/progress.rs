@@ -33,6 +33,8 @@ pub enum Unit {
     Heights,
     Blobs,
     Bytes,
+    /// Of an archive.
+    Objects,
 }
 
 /// How far a work has come.
@@ -102,6 +104,7 @@ impl Unit {
             Self::Heights => "heights",
             Self::Blobs => "blobs",
             Self::Bytes => "bytes",
+            Self::Objects => "objects",
         }
     }
 }

@@ -9,7 +9,8 @@
 //! overwritten by a lower one.
 //!
 //! Each mark has one writer: the core's tile all but `stream` and `verify`, which are net's, and `persist`, which is
-//! the store's. Two writers of one mark could mix their moments, and do no other harm.
+//! the store's. The engine writes what calls took. Two writers of one mark could mix their moments, and do no other
+//! harm.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -19,7 +20,7 @@ use ultramarine_types::{Height, Nanos, Stage};
 /// Heights that are remembered.
 pub const STAGE_LOG_HEIGHTS: usize = 64;
 /// Columns of the table.
-const MARKS: usize = 3 + Stage::ALL.len();
+const MARKS: usize = 3 + 2 * Stage::ALL.len();
 /// How often a reader tries again while a writer is at work on the same cell: a write takes nanoseconds.
 const READS_MAX: usize = 16;
 
@@ -34,6 +35,8 @@ pub enum Mark {
     Payload,
     /// A stage that has ended.
     Stage(Stage),
+    /// Calls to the execution client that a stage waited for: as long as they were open in sum, up to the last answer.
+    Client(Stage),
 }
 
 impl Mark {
@@ -43,6 +46,7 @@ impl Mark {
             Self::Offer => 1,
             Self::Payload => 2,
             Self::Stage(stage) => 3 + stage as usize,
+            Self::Client(stage) => 3 + Stage::ALL.len() + stage as usize,
         }
     }
 }
@@ -52,6 +56,24 @@ impl Mark {
 pub struct StageTime {
     pub began: Nanos,
     pub ended: Nanos,
+}
+
+impl StageTime {
+    /// What ended at `ended` and took so long.
+    pub fn before(ended: Nanos, took: Nanos) -> Self {
+        let began = Nanos(ended.0.saturating_sub(took.0));
+        Self { began, ended }
+    }
+
+    pub fn took(&self) -> Nanos {
+        self.ended.since(self.began)
+    }
+
+    /// How much of this lies within another.
+    pub fn within(&self, other: &Self) -> Nanos {
+        let (began, ended) = (self.began.max(other.began), self.ended.min(other.ended));
+        Nanos(ended.0.saturating_sub(began.0))
+    }
 }
 
 /// One mark of one height. `sequence` is odd while it is written.
@@ -163,9 +185,23 @@ mod tests {
         log.note(VOTE, Height(7), moment(1, 2));
         assert_eq!(log.of(VOTE, Height(7)), Some(moment(1, 2)));
         assert_eq!(log.of(VOTE, Height(7 + STAGE_LOG_HEIGHTS as u64)), None);
+        for stage in Stage::ALL {
+            assert_eq!(log.of(Mark::Client(stage), Height(7)), None);
+        }
         for stage in Stage::ALL.into_iter().filter(|stage| *stage != Stage::Vote) {
             assert_eq!(log.of(Mark::Stage(stage), Height(7)), None);
         }
+    }
+
+    #[test]
+    fn a_part_of_a_time_is_what_lies_within() {
+        let whole = moment(10, 20);
+        let parts = [(0, 5), (5, 12), (12, 15), (18, 30), (0, 30), (25, 30)];
+        let within = parts.map(|(began, ended)| moment(began, ended).within(&whole).0);
+        assert_eq!(within, [0, 2, 3, 2, 10, 0]);
+        assert_eq!(StageTime::before(Nanos(20), Nanos(10)), whole);
+        assert_eq!(whole.took(), Nanos(10));
+        assert_eq!(StageTime::before(Nanos(5), Nanos(7)).began, Nanos(0));
     }
 
     #[test]

@@ -20,15 +20,22 @@ pub struct Coverage {
     pub broken: Vec<String>,
 }
 
-/// Looks which heights an archive has, from the first up to `through` at least. Bodies are not read.
-pub async fn coverage(remote: &Remote, through: Height) -> Result<Coverage, ArchiveError> {
+/// Looks which heights an archive has, from the first up to `through` at least. Bodies are not read. `tell` is told at
+/// each object how many of all it has looked at.
+pub async fn coverage(
+    remote: &Remote,
+    through: Height,
+    mut tell: impl FnMut(u64, u64),
+) -> Result<Coverage, ArchiveError> {
     let objects = remote.list().await?;
+    let total = objects.len() as u64;
     let mut found = Coverage {
         objects_count: objects.len(),
         ..Coverage::default()
     };
     let (mut spans, mut whole, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-    for object in objects {
+    for (done, object) in (0..).zip(objects) {
+        tell(done, total);
         let index = match remote.index(object).await {
             Ok(index) if index.span() == object.span => index,
             Ok(_) => {

@@ -242,3 +242,51 @@ fn a_snapshot_survives_json() {
     let back: Snapshot = serde_json::from_str(&text).expect("the same shape");
     assert_eq!(back, board.snapshot());
 }
+
+#[test]
+fn a_closed_gate_says_since_when_whatever_the_reason_becomes() {
+    let closed = Condition::turned(None, false, "it is away", 100);
+    assert_eq!((closed.on, closed.since_unix_s), (false, 100));
+    let other = Condition::turned(Some(&closed), false, "it syncs", 160);
+    assert_eq!((other.why.as_str(), other.since_unix_s), ("it syncs", 100));
+    let open = Condition::turned(Some(&other), true, "VALID", 161);
+    assert_eq!((open.on, open.since_unix_s), (true, 161));
+    assert_eq!(
+        Condition::turned(Some(&open), false, "it is away", 170).since_unix_s,
+        170
+    );
+
+    let board = board(4);
+    let before = Clock::unix_ns() / 1_000_000_000;
+    board.apply(&Event::Readiness {
+        ready: false,
+        why: "it is away".to_owned(),
+        is_news: true,
+    });
+    let since = board.snapshot().readiness.expect("it is known").since_unix_s;
+    assert!((before..=before + 60).contains(&since), "{since}, not {before}");
+}
+
+#[test]
+fn a_client_that_is_fed_says_how_far_it_is_until_it_follows() {
+    let board = board(4);
+    for height in 1..=40 {
+        board.apply(&decided(height, 0));
+    }
+    let mut lines = Vec::new();
+    for second in 0..=20 {
+        board.apply(&Event::Executed { height: Height(second) });
+        lines.extend(board.look_at_client(Nanos::from_millis(1_000 * second)));
+    }
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[0], "0 of 40 heights, time left unknown");
+    assert_eq!(lines[2], "20 of 40 heights, 1.0/s, 20 s left");
+    assert!(
+        locked(&board.client_catch_up)
+            .status(Nanos::from_millis(20_000))
+            .is_some()
+    );
+    board.apply(&Event::Executed { height: Height(38) });
+    assert_eq!(board.look_at_client(Nanos::from_millis(21_000)), None);
+    assert_eq!(board.snapshot().client_catch_up, None);
+}

@@ -22,10 +22,11 @@ use ultramarine_runtime::tile::TileContext;
 use ultramarine_types::execution::{EngineCall, EngineReply};
 use ultramarine_types::network::{NetCommand, NetEvent};
 use ultramarine_types::storage::{Recovered, StoreReply, StoreRequest};
-use ultramarine_types::{Height, Machine, Nanos, Outbox, Stage};
+use ultramarine_types::{Machine, Nanos, Outbox};
 
 use crate::board::{Board, clock_words, stall_words};
 use crate::tiles::backlog::{Backlog, Stuck};
+use crate::tiles::height_line::HeightLine;
 use crate::tiles::recorder::{Recorder, RecorderError};
 
 /// Inputs that we take from one link before the others get their turn.
@@ -61,6 +62,8 @@ pub struct Audience {
     pub metrics: crate::metrics::CoreMetrics,
     /// Received consensus messages, if the operator asked for them.
     pub recorder: Option<Recorder>,
+    /// The log's line of each height.
+    pub line: HeightLine,
     /// What the log said before, as some lines depend on it.
     pub said: SaidBefore,
 }
@@ -71,35 +74,6 @@ pub struct SaidBefore {
     /// Whether the execution client was ever ready: from then on, one that is not is no part of a normal start.
     was_ready: bool,
     clock: clocks::ClockLine,
-    stages: StageTimes,
-}
-
-/// How long the stages of the newest height took here.
-#[derive(Debug, Default)]
-struct StageTimes {
-    height: Height,
-    took: [Option<Nanos>; Stage::ALL.len()],
-}
-
-impl StageTimes {
-    /// A stage of a lower height is forgotten: its line is written.
-    fn note(&mut self, height: Height, stage: Stage, took: Nanos) {
-        if height > self.height {
-            *self = Self {
-                height,
-                ..Self::default()
-            };
-        }
-        if height == self.height {
-            self.took[stage as usize] = Some(took);
-        }
-    }
-
-    /// In milliseconds; `None`: it did not happen here.
-    fn milliseconds(&self, height: Height, stage: Stage) -> Option<f64> {
-        let took = self.took[stage as usize].filter(|_| height == self.height)?;
-        Some((took.0 as f64 / 1e4).round() / 100.0)
-    }
 }
 
 /// Why the core stops the node.
@@ -319,6 +293,12 @@ impl Audience {
         {
             tracing::info!("catching up: {words}");
         }
+        if matches!(event, Event::Executed { .. })
+            && let Some(words) = self.board.look_at_client(Clock::start().now())
+        {
+            tracing::info!("feeding the execution client: {words}");
+        }
+        self.line.hear(event);
         log(event, &mut self.said);
     }
 }
@@ -334,25 +314,9 @@ fn log(event: &Event, said: &mut SaidBefore) {
         } => {
             tracing::debug!(%height, %round, %proposer, ours, "round begins");
         }
-        Event::Decided {
-            certificate,
-            blobs,
-            bytes,
-            origin_proposer,
-            synced,
-            ..
-        } => {
-            let ms = |stage| said.stages.milliseconds(certificate.height, stage);
-            // A stage that did not happen here has no field.
-            tracing::info!(
-                height = certificate.height.0, round = certificate.round.0, blobs, bytes,
-                build_ms = ms(Stage::Build), persist_ms = ms(Stage::Persist), execute_ms = ms(Stage::Execute),
-                vote_ms = ms(Stage::Vote), commit_ms = ms(Stage::Commit),
-                proposer = %origin_proposer, value = %certificate.value_id, synced, "decided"
-            );
-        }
+        // Its line waits for its last stage.
+        Event::Decided { .. } => {}
         Event::Stage { key, stage, took } => {
-            said.stages.note(key.height, *stage, *took);
             tracing::debug!(value = %key, stage = stage.name(), ms = took.0 / 1_000_000, "stage");
         }
         Event::Readiness {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -18,7 +18,7 @@ use ultramarine_runtime::medium::{Pwrite, ready};
 use ultramarine_runtime::progress::Unit;
 use ultramarine_runtime::{Registry, print};
 use ultramarine_store::archive::{HeightSpan, SPAN_HEIGHTS_MAX};
-use ultramarine_store::{OpenStore, StoreOptions, Writer};
+use ultramarine_store::{OpenStore, StoreOptions, TellRead, Writer};
 use ultramarine_types::storage::{Blobs, Source, StoreReply, StoreRequest, Tag};
 use ultramarine_types::{Assembly, ChainIdentity, Height, ValueKey};
 
@@ -110,6 +110,7 @@ impl Owner {
         let limits = self.genesis.chain.params.limits();
         let options = StoreOptions {
             archives: true,
+            tell_read: show_read(),
             ..StoreOptions::new(limits, self.chain(), Registry::new())
         };
         let folder = &self.config.node.data_dir;
@@ -143,6 +144,17 @@ impl Owner {
         let through = status.get("archive")?.get("through")?.as_u64()?;
         is_ours.then_some(Height(through))
     }
+}
+
+/// Shows how far the store has read, if its opening takes long.
+fn show_read() -> TellRead {
+    let shown = Mutex::new(ShownProgress::new("opening", Unit::Bytes));
+    TellRead::new(move |bytes, all_bytes| {
+        shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .at(bytes, Some(all_bytes));
+    })
 }
 
 /// The archive of a URL or of a home's settings.
@@ -222,7 +234,9 @@ async fn gaps(args: &Look) -> anyhow::Result<()> {
     };
     let mut named_count = 0;
     for remote in &remotes {
-        let found = audit::coverage(remote, through).await?;
+        let mut shown = ShownProgress::new("looking", Unit::Objects);
+        let found = audit::coverage(remote, through, |done, total| shown.at(done, Some(total))).await?;
+        drop(shown);
         for broken in &found.broken {
             print::line(format_args!("broken: {broken}"))?;
         }

@@ -23,6 +23,7 @@ mod tests;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier, Style};
+use ultramarine_node::board::Condition;
 use ultramarine_node::http::live::Live;
 
 use super::app::{TopApp, WatchedNode};
@@ -251,6 +252,12 @@ pub(super) fn state_of(live: &Live) -> (&'static str, Style) {
     } else {
         ("warnings", WARNING)
     }
+}
+
+/// The words for a client that is not ready, with how long that lasts if the node says so.
+pub(super) fn closed_gate(live: &Live, gate: &Condition) -> String {
+    let since = Some(gate.since_unix_s).filter(|since| *since > 0);
+    format!("NOT READY {}", lasts(live, since)).trim_end().to_owned()
 }
 
 /// How long a condition lasts.

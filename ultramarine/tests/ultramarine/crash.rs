@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::harness::network::Network;
 use crate::harness::{Node, Process, wait_for};
+use crate::see::a_closed_gate_is_told;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use ultramarine_runtime::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const LIVES: u64 = 10;
@@ -136,15 +138,22 @@ fn a_node_and_its_client_each_recover_from_the_others_death() {
     };
     caught_up("the first import");
 
+    let closed_after = Clock::unix_ns() / 1_000_000_000;
     client.kill();
     wait_for("a client that is not ready", PATIENCE, || {
         (ours.status()?["gate"]["on"] == false).then_some(())
     });
+    a_closed_gate_is_told(ours, closed_after, temporary.path());
     let height = witness.height().expect("answers");
     witness.wait_for_height(height + 2, PATIENCE);
     // It lost all its blocks: the node replays them.
     let _client = network.external_client(3);
     caught_up("the import after the client's death");
+    let log = std::fs::read_to_string(ours.home.with_extension("log")).expect("it has a log");
+    assert!(
+        log.contains("feeding the execution client: "),
+        "it says how far it is: {log}"
+    );
 
     node.kill();
     let height = witness.height().expect("answers");

@@ -10,10 +10,10 @@ use ultramarine_engine::http::HttpClient;
 use ultramarine_engine::payload::Payload;
 use ultramarine_engine::{Endpoint, Secret, header};
 use ultramarine_node::genesis::execution::dev_account;
-use ultramarine_runtime::{IoMode, Registry, RingOps};
+use ultramarine_runtime::{IoMode, Mark, Registry, RingOps};
 use ultramarine_types::execution::{Built, EngineCall, EngineReply, Executed, PayloadStatus};
 use ultramarine_types::lists::chunk_hashes;
-use ultramarine_types::{Hash, Height, Lists};
+use ultramarine_types::{Hash, Height, Lists, Nanos, Stage};
 
 use crate::harness::cells::with_cells;
 use bytes::Bytes;
@@ -47,6 +47,14 @@ fn five_blocks_with_blobs_are_built_by_one_client_and_executed_by_another() {
         );
     }
     assert_eq!(follower.newest(), Some(5));
+    let (log, heights) = (follower.registry.stage_log(), (1..=5).map(Height));
+    for (height, stage) in heights.flat_map(|height| [Stage::Execute, Stage::Import].map(|stage| (height, stage))) {
+        let open = log.of(Mark::Client(stage), height);
+        assert!(
+            open.is_some_and(|open| open.took() > Nanos::ZERO),
+            "{height}, {stage:?}: {open:?}"
+        );
+    }
     let text = builder.registry.render();
     assert!(
         text.contains("ultramarine_stage_seconds_count{stage=\"build\"} 5"),

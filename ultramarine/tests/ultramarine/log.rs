@@ -1,5 +1,6 @@
 //! What a node logs, where to, and how that is changed while it runs.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::network::Network;
-use crate::harness::{Process, fail, succeed, ultramarine, wait_for};
+use crate::harness::{Node, Process, fail, succeed, ultramarine, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOST: &str = "ultramarine_log_file_lines_lost_total";
@@ -66,7 +67,7 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
                 panic!("height {height} has one line: {lines:?}");
             };
             assert_eq!((&line["level"], &line["round"]), (&"INFO".into(), &0.into()), "{line}");
-            for stage in ["build_ms", "persist_ms", "vote_ms", "commit_ms"] {
+            for stage in ["build_ms", "persist_ms", "vote_ms", "commit_ms", "import_ms"] {
                 assert!(line[stage].as_f64().is_some_and(|ms| ms < 60_000.0), "{stage}: {line}");
             }
             assert!(
@@ -98,6 +99,76 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
     node.wait_for_height(node.height().expect("it answers") + 2, PATIENCE);
     wait_for("log file in a new folder", PATIENCE, || file.exists().then_some(()));
     assert_eq!(node.metric(LOST), Some(0.0));
+}
+
+/// Stages that a validator goes through with a block with blobs of its own, and with another's.
+const OF_ITS_OWN: [&str; 5] = ["build", "persist", "vote", "commit", "import"];
+const OF_ANOTHER: [&str; 7] = ["stream", "verify", "persist", "execute", "vote", "commit", "import"];
+
+/// The lines of decided heights with blobs in the log of a node, field by field.
+fn heights(node: &Node, is_json: bool) -> Vec<BTreeMap<String, String>> {
+    let text = fs::read_to_string(node.home.with_extension("log")).expect("it is there");
+    let whole = text.lines().filter(|line| line.contains("decided"));
+    let fields = |line: &str| -> BTreeMap<String, String> {
+        if is_json {
+            let object: BTreeMap<String, Value> = serde_json::from_str(line).expect(line);
+            let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            return object.into_iter().map(|(name, value)| (name, plain(value))).collect();
+        }
+        let (_, after) = line
+            .split_once(" decided ")
+            .unwrap_or_else(|| panic!("no line of a height: {line}"));
+        let pairs = after.split(' ').filter_map(|field| field.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    whole.map(fields).filter(|fields| fields["blobs"] != "0").collect()
+}
+
+/// The height in one line, and whether the node built it. Everything that the line must have is there.
+fn read_height(line: &BTreeMap<String, String>) -> (u64, bool) {
+    let number = |name: &str| -> f64 {
+        let text = line.get(name).unwrap_or_else(|| panic!("no {name}: {line:?}"));
+        text.parse()
+            .unwrap_or_else(|error| panic!("{name} is {text}, {error}: {line:?}"))
+    };
+    let is_own = line.contains_key("build_ms");
+    let stages = if is_own { &OF_ITS_OWN[..] } else { &OF_ANOTHER };
+    for stage in stages {
+        let ms = number(&format!("{stage}_ms"));
+        assert!((0.0..60_000.0).contains(&ms), "{stage}: {line:?}");
+    }
+    let shown = line.keys().filter(|name| name.ends_with("_ms")).count();
+    assert_eq!(shown, stages.len(), "stages that did not happen here: {line:?}");
+    assert!(number("bytes") >= number("blobs") * 131_072.0, "{line:?}");
+    number("round");
+    assert!(line["proposer"].starts_with("0x"), "{line:?}");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a height")]
+    let height = number("height") as u64;
+    (height, is_own)
+}
+
+#[test]
+fn the_line_of_a_height_has_every_stage_of_it_in_json_and_in_text() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 4, 500);
+    let is_json = |id: usize| id < 2;
+    let format = |id| if is_json(id) { "json" } else { "text" };
+    let _processes: Vec<Process> = (0..4)
+        .map(|id| network.start(id, &["--log-format", format(id)]))
+        .collect();
+    let _load = network.load(0..4);
+    for node in &network.nodes {
+        let both = || {
+            let read: Vec<(u64, bool)> = heights(node, is_json(node.id)).iter().map(read_height).collect();
+            let of = |wanted: bool| read.iter().filter(|(_, is_own)| *is_own == wanted).count();
+            assert!(
+                read.windows(2).all(|pair| pair[0].0 < pair[1].0),
+                "one line a height: {read:?}"
+            );
+            (of(true) >= 2 && of(false) >= 3).then_some(())
+        };
+        wait_for("lines of own and of others' blocks with blobs", PATIENCE, both);
+    }
 }
 
 #[test]

@@ -9,9 +9,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ultramarine_runtime::skip;
-
-use crate::harness::{Devnet, Process, fail, run, ultramarine, wait_for};
+use crate::harness::browser::{browse, chromium};
+use crate::harness::{Devnet, Node, Process, fail, run, succeed, ultramarine, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What goes wrong is seen within this time.
@@ -210,56 +209,36 @@ fn top_shows_a_network_live_and_says_which_node_is_gone() {
     assert!(refusal.contains("no node answers: cannot connect to"), "{refusal}");
 }
 
+/// Holds every view of a node whose client is away to saying so, why, and for how long.
+pub fn a_closed_gate_is_told(node: &Node, closed_after_unix_s: u64, folder: &Path) {
+    let (_, live) = node.get("/ultramarine/v1/live").expect("it answers");
+    let gate = &live["client"]["gate"];
+    let (_, status) = node.get("/status").expect("it answers");
+    assert_eq!(&status["gate"]["since_unix_s"], &gate["since_unix_s"], "{status}");
+    let since = gate["since_unix_s"].as_u64().expect("a number");
+    let now = live["unix_ms"].as_u64().expect("a number") / 1_000;
+    assert!((closed_after_unix_s..=now).contains(&since), "{live}");
+    let why = gate["why"].as_str().expect("a reason");
+    assert!(!why.is_empty() && gate["on"] == false, "{live}");
+    // The reason may be another a moment later, as the node asks again; its beginning is enough.
+    let screen = succeed(["top", "--once", "--node", &node.http]);
+    assert!(screen.contains("client  NOT READY for "), "{screen}");
+    let Some(browser) = chromium() else { return };
+    let url = format!("{}/dashboard", node.http);
+    let (page, _) = browse(browser, folder, &url, 1440, &["--dump-dom"]);
+    let (_, gate) = page
+        .split_once("id=\"gate\"")
+        .unwrap_or_else(|| panic!("no gate: {page}"));
+    let gate = gate.split("</p>").next().unwrap_or_default();
+    assert!(gate.contains(">Not ready for ") && gate.contains(" s: "), "{gate}");
+}
+
 #[test]
 fn top_without_a_terminal_says_what_to_do() {
     let output = ultramarine(["top"]).output().expect("the binary runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("`--once` prints one frame"), "{stderr}");
-}
-
-/// A browser, if there is one.
-fn chromium() -> Option<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let found = names.into_iter().find(|name| {
-        let asked = Command::new(name)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        let is_required = std::env::var_os("ULTRAMARINE_REQUIRE_CHROMIUM").is_some_and(|value| value == "1");
-        assert!(
-            !is_required,
-            "ULTRAMARINE_REQUIRE_CHROMIUM is 1, and there is no Chromium"
-        );
-        skip::say("the page in a browser: there is no Chromium (Debian's package `chromium`)");
-    }
-    found
-}
-
-/// What a page became after some seconds, and what the browser complained of.
-fn browse(browser: &str, folder: &Path, url: &str, width: u32, more: &[&str]) -> (String, String) {
-    let output = Command::new("timeout")
-        .args([
-            "60",
-            browser,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-        ])
-        .args(["--enable-logging=stderr", "--virtual-time-budget=6000"])
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-        .arg(format!("--window-size={width},2400"))
-        .args(more)
-        .arg(url)
-        .output()
-        .expect("coreutils has `timeout`");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (text(output.stdout), text(output.stderr))
 }
 
 /// Width and height of a PNG (its specification, "IHDR").

@@ -10,27 +10,10 @@ use ultramarine_types::Height;
 
 use super::rig::*;
 use crate::archive::address::{ArchiveAddress, BucketAccess};
+use crate::foreign;
 
-/// The program, in the folder that `ULTRAMARINE_MOTO_DIR` names, or where `.ci/run` installs it.
-///
-/// # Panics
-/// If there is none where `ULTRAMARINE_REQUIRE_MOTO` is 1.
 fn program() -> Option<PathBuf> {
-    let folder = std::env::var_os("ULTRAMARINE_MOTO_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/moto"),
-        PathBuf::from,
-    );
-    let program = folder.join("bin/moto_server");
-    if program.is_file() {
-        return Some(program);
-    }
-    let required = std::env::var("ULTRAMARINE_REQUIRE_MOTO").is_ok_and(|value| value == "1");
-    assert!(!required, "moto is required: there is no {}", program.display());
-    ultramarine_runtime::skip::say(&format!(
-        "an archive in a bucket: no {}; see .ci/run for how to install it",
-        program.display()
-    ));
-    None
+    foreign::program("moto_server", "an archive in a bucket")
 }
 
 struct Server {

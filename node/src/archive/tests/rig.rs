@@ -234,7 +234,9 @@ pub fn folder_address(path: &Path) -> ArchiveAddress {
 /// What an archive has of heights up to one.
 pub fn covered(address: &ArchiveAddress, access: &BucketAccess, through: Height) -> Coverage {
     let remote = Remote::open(address, access, fixtures::CHAIN, false).expect("it opens");
-    runtime().block_on(coverage(&remote, through)).expect("it answers")
+    runtime()
+        .block_on(coverage(&remote, through, |_, _| ()))
+        .expect("it answers")
 }
 
 /// A height of an archive, from whichever whole object has it.

@@ -1,8 +1,12 @@
 //! Claims about the histograms that tools read.
 
+use std::process::Command;
+use std::time::Duration;
+
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::*;
+use crate::foreign;
 use crate::http::histograms::{CLIENT_SHARE_HISTOGRAM, STAGE_HISTOGRAM};
 
 #[tokio::test]
@@ -58,4 +62,87 @@ async fn histograms_survive_the_wire_stage_by_stage() {
         refused["message"].as_str().is_some_and(|text| text.contains("`xml`")),
         "{refused}"
     );
+}
+
+/// The percentiles that `read_hlog.py` asks for.
+const PERCENTILES: [f64; 7] = [0.0, 25.0, 50.0, 90.0, 99.0, 99.9, 100.0];
+
+/// What the Python port of HdrHistogram reads of a log, one object a line; `None`: there is none here.
+fn read_by_others(log: &str) -> Option<Vec<Value>> {
+    let what = "an interval log before HdrHistogram's own code";
+    let python = foreign::program("python", what)?;
+    let has_port = Command::new(&python).args(["-c", "import hdrh"]).output();
+    if !has_port.is_ok_and(|asked| asked.status.success()) {
+        foreign::lacking(what, &format!("{} has no hdrhistogram", python.display()));
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("stages.hlog");
+    std::fs::write(&path, log).expect("there is room");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/tests/read_hlog.py");
+    let read = Command::new(python).arg(script).arg(path).output().expect("it starts");
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "{said}\n{log}");
+    let text = String::from_utf8(read.stdout).expect("text");
+    Some(
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn an_interval_log_says_to_hdrhistograms_own_code_what_the_node_says_elsewhere() {
+    let mut state = state(1);
+    state.started = std::time::SystemTime::now() - Duration::from_secs(3_600);
+    // From less than the smallest unit to more than the longest time that is told apart. Of so many, every percentile
+    // asked for lies nearer to the count above than to the one below: some readers round there, and others go up.
+    for (name, stage, factor) in [
+        (STAGE_HISTOGRAM, "build", 1.0),
+        (STAGE_HISTOGRAM, "commit", 7.3),
+        (CLIENT_SHARE_HISTOGRAM, "build", 0.4),
+    ] {
+        let histogram = state.registry.histogram(name, "help", &[("stage", stage)]);
+        for step in 0..2_003_u32 {
+            let ns = 300.0 * 1.01_f64.powi(step.try_into().expect("small")) * factor;
+            histogram.record(Nanos((ns as u64).min(200_000_000_000)));
+        }
+    }
+    let (_, log) = ask_text(&state, "/histograms?format=hlog").await;
+    let (_, json) = ask(&state, "/histograms").await;
+    let (_, metrics) = ask_text(&state, "/metrics").await;
+    let Some(read) = read_by_others(&log) else { return };
+    let tags: Vec<&str> = read.iter().filter_map(|line| line["tag"].as_str()).collect();
+    assert_eq!(tags, ["build", "build_client", "commit"]);
+    for line in &read {
+        let tag = line["tag"].as_str().expect("text");
+        assert_eq!(line["in_log"], line["alone"], "{tag}");
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(json[tag].as_str().expect("base64"))
+            .expect("base64");
+        let ours: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .expect("V2");
+        assert_eq!(line["in_log"]["count"], ours.len(), "{tag}");
+        let values = PERCENTILES.map(|percentile| ours.value_at_percentile(percentile));
+        assert_eq!(line["in_log"]["values"], serde_json::json!(values), "{tag}");
+        assert_eq!(line["in_log"]["max"], ours.max(), "{tag}");
+        let mean = line["in_log"]["mean"].as_f64().expect("a number");
+        assert!(
+            (mean / ours.mean() - 1.0).abs() < 0.001,
+            "{tag}: {mean}, {}",
+            ours.mean()
+        );
+        let (name, stage) = match tag.strip_suffix("_client") {
+            Some(stage) => (CLIENT_SHARE_HISTOGRAM, stage),
+            None => (STAGE_HISTOGRAM, tag),
+        };
+        let counted = format!("\n{name}_count{{stage=\"{stage}\"}} {}\n", line["in_log"]["count"]);
+        assert!(metrics.contains(&counted), "no {counted:?} in {metrics}");
+        // The interval is the node's life.
+        let [start_ms, end_ms] = ["start_ms", "end_ms"].map(|name| line[name].as_f64().expect("a number"));
+        let started = state.started.duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        assert!((start_ms / 1e3 - started.as_secs_f64()).abs() < 0.01, "{line}");
+        assert!((3_600_000.0..3_660_000.0).contains(&(end_ms - start_ms)), "{line}");
+    }
 }

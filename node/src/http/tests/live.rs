@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ultramarine_net::{PeerBook, PeerView};
-use ultramarine_runtime::{Mark, StageTime};
+use ultramarine_runtime::{Clock, Mark, StageTime};
 use ultramarine_types::Stage;
 use ultramarine_types::limits::PEERS_MAX;
 
@@ -72,7 +72,16 @@ async fn the_live_view_tells_rounds_heights_peers_and_what_is_wrong() {
         proposer: Address([6; 20]),
         ours: false,
     });
+    let before = Clock::unix_ns() / 1_000_000_000;
+    state.board.apply(&Event::Readiness {
+        ready: false,
+        why: "it syncs".to_owned(),
+        is_news: true,
+    });
     let live = look(&state).await;
+    let gate = live.client.gate.as_ref().expect("it is known");
+    assert_eq!((gate.on, gate.why.as_str()), (false, "it syncs"));
+    assert!((before..=live.unix_ms / 1_000).contains(&gate.since_unix_s), "{gate:?}");
     assert_eq!((live.height, live.round, live.identity.chain_id), (100, 2, 7));
     assert_eq!(live.heights.len(), HEIGHTS_SHOWN_MAX);
     let newest = live.heights.last().expect("there are some");

@@ -2,13 +2,14 @@
 
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
+use ultramarine_node::board::Condition;
 use ultramarine_node::http::live::Live;
 use ultramarine_types::Stage;
 
 use super::super::app::{TopApp, WatchedNode};
 use super::super::text;
 use super::round::usual;
-use super::{ALARM, BOLD, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, columns, lasts, row, rows, state_of};
+use super::{ALARM, BOLD, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, columns, lasts, row, rows, state_of};
 
 /// Columns of a figure's name, and the fewest of a node.
 const NAME: u16 = 12;
@@ -53,7 +54,7 @@ const FIGURES: [Figure; 13] = [
             format!("ready, {} behind", live.client.lag),
             marked(live.client.lag > 2),
         ),
-        Some(_) => ("NOT READY".to_owned(), ALARM),
+        Some(gate) => (closed_for(live, gate), ALARM),
         None => ("?".to_owned(), WARNING),
     }),
     ("disk left", |live| {
@@ -61,6 +62,19 @@ const FIGURES: [Figure; 13] = [
         (available.unwrap_or_else(|| "?".to_owned()), PLAIN)
     }),
 ];
+
+/// A closed gate, in the columns of a node that has few: `NOT READY 12m`.
+fn closed_for(live: &Live, gate: &Condition) -> String {
+    let whole = closed_gate(live, gate);
+    let Some((state, lasts)) = whole.split_once(" for ") else {
+        return whole;
+    };
+    // Half a figure would be a wrong one, so the largest unit stands alone.
+    let mut words = lasts.split(' ');
+    let (number, unit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let unit: String = unit.chars().take(1).collect();
+    format!("{state} {number}{unit}")
+}
 
 fn marked(is_odd: bool) -> Style {
     if is_odd { WARNING } else { PLAIN }

@@ -101,6 +101,7 @@ pub fn live() -> Live {
         signing: Some(Condition {
             on: true,
             why: String::new(),
+            since_unix_s: 1_799_988_000,
         }),
         current: LiveBlock {
             height: 4_212,
@@ -133,6 +134,7 @@ pub fn live() -> Live {
             gate: Some(Condition {
                 on: true,
                 why: "VALID".to_owned(),
+                since_unix_s: 1_799_988_000,
             }),
             waiting: None,
             executed: 4_211,
@@ -184,6 +186,7 @@ pub fn troubled() -> Live {
     live.client.gate = Some(Condition {
         on: false,
         why: "it answers SYNCING\x1b[2J for our head".to_owned(),
+        since_unix_s: 1_800_000_000 - 84,
     });
     live.client.lag = 17;
     live.tiles[2].silent_s = 7;

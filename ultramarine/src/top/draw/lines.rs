@@ -5,7 +5,7 @@ use ultramarine_node::http::live::{Live, LiveCondition, LiveDistribution};
 
 use super::super::app::WatchedNode;
 use super::super::text;
-use super::{ALARM, BOLD, DIM, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, lasts, rows, state_of};
+use super::{ALARM, BOLD, DIM, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, lasts, rows, state_of};
 
 /// Lines that the words of one condition may take.
 const CONDITION_ROWS_MAX: u16 = 3;
@@ -137,7 +137,10 @@ pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
     let line = super::columns(line, 8, line.width);
     let (gate, style) = match &client.gate {
         Some(gate) if gate.on => ("ready".to_owned(), GOOD),
-        Some(gate) => (format!("NOT READY: {}", pen.glyphs.show(&gate.why)), ALARM),
+        Some(gate) => {
+            let state = closed_gate(live, gate);
+            (format!("{state}: {}", pen.glyphs.show(&gate.why)), ALARM)
+        }
         None => ("not asked yet".to_owned(), WARNING),
     };
     let waiting = client
