@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -173,6 +174,10 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Condition>,
+    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it
+    /// came there. `None`: it signs, or has another reason.
+    #[serde(default)]
+    pub usual_silence_s: Option<u64>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     #[serde(rename = "gate")]
     pub readiness: Option<Condition>,
@@ -257,6 +262,8 @@ pub struct Board {
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
+    /// Since when it has been silent for the usual reason.
+    usual_silence: Mutex<Option<Instant>>,
     archive: OnceLock<ArchiveProgress>,
 }
 
@@ -279,6 +286,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
+                usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
@@ -313,6 +321,7 @@ impl Board {
             healing: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
+            usual_silence: Mutex::default(),
             archive: OnceLock::new(),
         }
     }
@@ -374,7 +383,9 @@ impl Board {
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
-            Event::Signing { active, why, .. } => {
+            Event::Signing { active, usual, why, .. } => {
+                let mut silence = locked(&self.usual_silence);
+                *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
                 snapshot.signing = Some(Condition::turned(snapshot.signing.as_ref(), *active, why, unix_s()));
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
@@ -498,11 +509,17 @@ impl Board {
         Snapshot {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
+            usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(Clock::start().now()),
             client_catch_up: locked(&self.client_catch_up).status(Clock::start().now()),
             ..self.lock().clone()
         }
+    }
+
+    fn usual_silence_s(&self, now: Instant) -> Option<u64> {
+        let since = *locked(&self.usual_silence);
+        since.map(|since| now.saturating_duration_since(since).as_secs())
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -561,8 +578,8 @@ impl Snapshot {
     }
 }
 
-fn locked(catch_up: &Mutex<CatchUp>) -> MutexGuard<'_, CatchUp> {
-    catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix_s() -> u64 {

@@ -336,6 +336,30 @@ fn what_is_nearly_wrong_is_no_condition() {
 }
 
 #[test]
+fn a_validator_that_comes_late_to_a_height_is_well_and_one_that_always_does_is_not() {
+    let board = quiet();
+    let late = |active| Event::Signing {
+        height: Height(1),
+        active,
+        usual: true,
+        why: "the height is decided already".to_owned(),
+    };
+    board.apply(&late(false));
+    let mut shown = board.snapshot();
+    assert!(shown.usual_silence_s.is_some(), "it is silent since just now");
+    shown.usual_silence_s = Some(9);
+    assert_eq!(judged(&shown, &Beside::default()), []);
+    shown.usual_silence_s = Some(10);
+    let found = judged(&shown, &Beside::default());
+    assert_eq!(
+        found,
+        [("not-signing", "not signing: the height is decided already".to_owned())]
+    );
+    board.apply(&late(true));
+    assert_eq!(board.snapshot().usual_silence_s, None, "it signs");
+}
+
+#[test]
 fn a_second_turn_at_a_height_tells_that_the_first_was_missed() {
     let board = quiet();
     turn(&board, 5, 0);
