@@ -267,14 +267,6 @@ pub struct Board {
     archive: OnceLock<ArchiveProgress>,
 }
 
-/// How far the heights are restored that a disk has damaged.
-#[derive(Debug, Default)]
-struct Healing {
-    progress: CatchUp,
-    /// How many were damaged at one time, since none was.
-    most: u64,
-}
-
 impl Board {
     /// The board of a node that has just started.
     pub fn new(identity: NodeIdentity) -> Self {
@@ -430,13 +422,7 @@ impl Board {
     /// Looks how many damaged heights are restored. Answers what is worth a line.
     pub fn look_at_healing(&self, now: Nanos) -> Option<String> {
         let damaged_count = self.lock().damaged_heights as u64;
-        let mut healing = self.healing.lock().unwrap_or_else(PoisonError::into_inner);
-        healing.most = healing.most.max(damaged_count);
-        let (restored, most) = (Height(healing.most - damaged_count), Height(healing.most));
-        if damaged_count == 0 {
-            healing.most = 0;
-        }
-        healing.progress.observe(now, restored, most, damaged_count > 0)
+        locked(&self.healing).observe(now, damaged_count)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.
