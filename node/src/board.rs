@@ -17,7 +17,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus};
+use crate::catch_up::{CatchUp, CatchUpStatus, Healing};
 use crate::disk::DiskOutlook;
 
 /// Decided heights the snapshot lists.
