@@ -19,7 +19,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus};
+use crate::catch_up::{CatchUp, CatchUpStatus, Healing};
 use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
@@ -223,6 +223,7 @@ pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
     client_catch_up: Mutex<CatchUp>,
+    healing: Mutex<Healing>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
@@ -275,6 +276,7 @@ impl Board {
             }),
             catch_up: Mutex::default(),
             client_catch_up: Mutex::default(),
+            healing: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
             usual_silence: Mutex::default(),
@@ -388,6 +390,12 @@ impl Board {
         };
         let is_behind = target.0.saturating_sub(executed.0) > LAG_READY_MAX;
         locked(&self.client_catch_up).observe(now, executed, target, is_behind)
+    }
+
+    /// Looks how many damaged heights are restored. Answers what is worth a line.
+    pub fn look_at_healing(&self, now: Nanos) -> Option<String> {
+        let damaged_count = self.lock().damaged_heights as u64;
+        locked(&self.healing).observe(now, damaged_count)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.

@@ -329,6 +329,12 @@ fn what_is_nearly_wrong_is_no_condition() {
     });
     turn(&board, 11, 0);
     decide(&board, 11, 1);
+    // As far behind as goes without a word, at the newest height.
+    board.apply(&Event::Executed { height: Height(9) });
+    board.apply(&Event::Lag {
+        ours: Height(11),
+        best: Height(13),
+    });
     disturb(&board, 61, 61);
     expect(&board, 1);
     board.peer_up(&PeerId([1; 32]));
