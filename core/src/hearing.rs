@@ -30,6 +30,8 @@ struct Passing {
 pub struct Hearings {
     /// The validators that answered our call, and their newest heights.
     heard: BTreeMap<Address, Height>,
+    /// A validator that was not heard when we looked at all of them last.
+    missing: Option<Address>,
     /// When we call next; `None` while nobody is to hear us.
     call_at: Option<Nanos>,
     /// Whether we have called.
@@ -77,6 +79,16 @@ impl Hearings {
     /// The validators that answered our call, and their newest heights.
     pub fn heard(&self) -> &BTreeMap<Address, Height> {
         &self.heard
+    }
+
+    /// The validator that [`miss`](Self::miss) named.
+    pub fn missing(&self) -> Option<&Address> {
+        self.missing.as_ref()
+    }
+
+    /// Somebody was not heard, or everybody was.
+    pub fn miss(&mut self, missing: Option<Address>) {
+        self.missing = missing;
     }
 
     /// Whether a call that a peer brings is to be looked at. It costs a signature check, so not too often.

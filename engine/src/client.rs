@@ -307,13 +307,14 @@ impl Client {
     /// Makes an exchange. If it takes long, the log names the call, at doubling intervals.
     async fn within_the_time(&self, method: Method, body: &Bytes) -> Result<Bytes, CallError> {
         let (method, started) = (method.name(), tokio::time::Instant::now());
-        let _shown = self.waiting.begin(method);
+        let shown = self.waiting.begin(method);
         let mut exchange = std::pin::pin!(self.transport.exchange(body));
         let mut look = SLOW.min(self.timeout);
         loop {
             match tokio::time::timeout_at(started + look, &mut exchange).await {
                 Ok(outcome) => return outcome,
                 Err(_) if look >= self.timeout => {
+                    shown.give_up();
                     return Err(CallError::Timeout {
                         method,
                         after: self.timeout,

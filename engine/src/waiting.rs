@@ -9,7 +9,13 @@ pub const SLOW: Duration = Duration::from_secs(2);
 /// For how long a slow call is told after its end.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// The calls under way, and the newest that was slow. Clones are the same list.
+/// A call that was given up on, and is not made again for this long, is told no more. Retries come sooner.
+const LAPSE: Duration = Duration::from_secs(4);
+
+/// The calls under way, those that were given up on, and the newest that was slow. Clones are the same list.
+///
+/// A client that hangs answers no retry either. So a call that follows one of its method that was given up on is waited
+/// for since that one began.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     calls: Arc<Mutex<Calls>>,
@@ -19,6 +25,8 @@ pub struct Waiting {
 struct Calls {
     next: u64,
     under_way: Vec<Call>,
+    /// One a method at most: the newest that was given up on.
+    given_up: Vec<GivenUp>,
     slow: Option<SlowCall>,
 }
 
@@ -35,6 +43,16 @@ struct Call {
     number: u64,
     method: &'static str,
     since: Instant,
+    /// Since when the client has not answered this method.
+    silent_since: Instant,
+}
+
+/// A call that had no answer in time.
+#[derive(Clone, Copy, Debug)]
+struct GivenUp {
+    method: &'static str,
+    silent_since: Instant,
+    ended: Instant,
 }
 
 /// A call under way. It is over when this is dropped.
@@ -45,15 +63,24 @@ pub struct Wait {
 }
 
 impl Waiting {
-    /// Notes a call, until the [`Wait`] is dropped.
+    /// Notes a call, until the [`Wait`] is dropped or given up.
     pub fn begin(&self, method: &'static str) -> Wait {
+        self.begin_at(method, Instant::now())
+    }
+
+    fn begin_at(&self, method: &'static str, now: Instant) -> Wait {
         let mut calls = self.lock();
         let number = calls.next;
         calls.next += 1;
+        let before = calls.given_up.iter().find(|given_up| given_up.method == method);
+        let silent_since = before
+            .filter(|before| now.saturating_duration_since(before.ended) < LAPSE)
+            .map_or(now, |before| before.silent_since);
         calls.under_way.push(Call {
             number,
             method,
-            since: Instant::now(),
+            since: now,
+            silent_since,
         });
         drop(calls);
         Wait {
@@ -62,19 +89,22 @@ impl Waiting {
         }
     }
 
-    /// Names the call that we have waited for longest, if that is longer than [`SLOW`].
+    /// Names the call that we have waited for longest, over all its tries, if that is longer than [`SLOW`].
     pub fn reason(&self) -> Option<String> {
         self.reason_at(Instant::now())
     }
 
     fn reason_at(&self, now: Instant) -> Option<String> {
         let calls = self.lock();
-        let oldest = calls.under_way.iter().min_by_key(|call| call.since)?;
-        let waited = now.saturating_duration_since(oldest.since);
+        let under_way = calls.under_way.iter().map(|call| (call.silent_since, call.method));
+        let given_up = calls.given_up.iter();
+        let recent = given_up.filter(|given_up| now.saturating_duration_since(given_up.ended) < LAPSE);
+        let silences = under_way.chain(recent.map(|given_up| (given_up.silent_since, given_up.method)));
+        let (since, method) = silences.min()?;
+        let waited = now.saturating_duration_since(since);
         (waited >= SLOW).then(|| {
             format!(
-                "the execution client has not answered {} for {} s",
-                oldest.method,
+                "the execution client has not answered {method} for {} s",
                 waited.as_secs()
             )
         })
@@ -98,12 +128,25 @@ impl Waiting {
         })
     }
 
-    fn end(&self, number: u64, now: Instant) {
+    fn end(&self, number: u64, now: Instant, is_given_up: bool) {
         let mut calls = self.lock();
         let Some(at) = calls.under_way.iter().position(|call| call.number == number) else {
             return;
         };
-        let Call { method, since, .. } = calls.under_way.swap_remove(at);
+        let Call {
+            method,
+            since,
+            silent_since,
+            ..
+        } = calls.under_way.swap_remove(at);
+        calls.given_up.retain(|given_up| given_up.method != method);
+        if is_given_up {
+            calls.given_up.push(GivenUp {
+                method,
+                silent_since,
+                ended: now,
+            });
+        }
         let took = now.saturating_duration_since(since);
         if took >= SLOW {
             calls.slow = Some(SlowCall {
@@ -120,9 +163,17 @@ impl Waiting {
     }
 }
 
+impl Wait {
+    /// The call had no answer in the time that it may take.
+    pub fn give_up(self) {
+        self.waiting.end(self.number, Instant::now(), true);
+    }
+}
+
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.waiting.end(self.number, Instant::now());
+        // After it was given up, there is nothing left to end.
+        self.waiting.end(self.number, Instant::now(), false);
     }
 }
 
@@ -151,15 +202,47 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_answers_no_retry_either_is_silent_since_the_first_call() {
+        let waiting = Waiting::default();
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let first = waiting.begin_at("engine_newPayloadV4", now);
+        waiting.end(first.number, now + seconds(8), true);
+        let between = waiting.reason_at(now + seconds(10)).expect("a retry is due");
+        assert!(between.ends_with("engine_newPayloadV4 for 10 s"), "{between}");
+        let retry = waiting.begin_at("engine_newPayloadV4", now + seconds(10));
+        let other = waiting.begin_at("engine_forkchoiceUpdatedV3", now + seconds(10));
+        waiting.end(other.number, now + seconds(10), false);
+        let meanwhile = waiting.reason_at(now + seconds(11)).expect("still no answer");
+        assert!(meanwhile.ends_with("engine_newPayloadV4 for 11 s"), "{meanwhile}");
+        waiting.end(retry.number, now + seconds(12), false);
+        assert_eq!(waiting.reason_at(now + seconds(12)), None, "it has answered");
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_on_and_is_not_made_again_is_told_no_more() {
+        let waiting = Waiting::default();
+        let now = Instant::now();
+        let call = waiting.begin_at("engine_getPayloadV4", now);
+        let ended = now + SLOW * 4;
+        waiting.end(call.number, ended, true);
+        assert!(waiting.reason_at(ended + LAPSE / 2).is_some());
+        assert_eq!(waiting.reason_at(ended + LAPSE), None);
+        let later = waiting.begin_at("engine_getPayloadV4", ended + LAPSE);
+        assert_eq!(waiting.reason_at(ended + LAPSE + SLOW / 2), None, "another one");
+        drop((call, later));
+    }
+
+    #[test]
     fn a_call_that_took_long_is_told_for_a_minute_and_a_quick_one_is_not() {
         let waiting = Waiting::default();
         let now = Instant::now();
         let quick = waiting.begin("quick");
-        waiting.end(quick.number, now + SLOW / 2);
+        waiting.end(quick.number, now + SLOW / 2, false);
         assert_eq!(waiting.slow_call_at(now + SLOW), None);
         let slow = waiting.begin("slow");
         let ended = now + SLOW * 2;
-        waiting.end(slow.number, ended);
+        waiting.end(slow.number, ended, false);
         drop((quick, slow));
         let told = waiting.slow_call_at(ended + TOLD / 2).expect("it was slow");
         assert!(

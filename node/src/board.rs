@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus};
+use crate::catch_up::{CatchUp, CatchUpStatus, Healing};
 use crate::disk::DiskOutlook;
 
 /// Decided heights the snapshot lists.
@@ -173,6 +174,10 @@ pub struct Snapshot {
     pub proposer: Option<Address>,
     /// Whether this node signs; `None`: not known yet.
     pub signing: Option<Condition>,
+    /// For how many seconds this validator has not signed for the usual reason: others decided the height before it
+    /// came there. `None`: it signs, or has another reason.
+    #[serde(default)]
+    pub usual_silence_s: Option<u64>,
     /// Whether the execution client confirms our head and calls the newest blocks `VALID`; `None`: not known yet.
     #[serde(rename = "gate")]
     pub readiness: Option<Condition>,
@@ -253,9 +258,12 @@ pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
     client_catch_up: Mutex<CatchUp>,
+    healing: Mutex<Healing>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,
+    /// Since when it has been silent for the usual reason.
+    usual_silence: Mutex<Option<Instant>>,
     archive: OnceLock<ArchiveProgress>,
 }
 
@@ -270,6 +278,7 @@ impl Board {
                 round: Round(0),
                 proposer: None,
                 signing: None,
+                usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
@@ -301,8 +310,10 @@ impl Board {
             }),
             catch_up: Mutex::default(),
             client_catch_up: Mutex::default(),
+            healing: Mutex::default(),
             heights: watch::Sender::new(Height::GENESIS),
             waiting: Waiting::default(),
+            usual_silence: Mutex::default(),
             archive: OnceLock::new(),
         }
     }
@@ -364,7 +375,9 @@ impl Board {
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
-            Event::Signing { active, why, .. } => {
+            Event::Signing { active, usual, why, .. } => {
+                let mut silence = locked(&self.usual_silence);
+                *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
                 snapshot.signing = Some(Condition::turned(snapshot.signing.as_ref(), *active, why, unix_s()));
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
@@ -404,6 +417,12 @@ impl Board {
         };
         let is_behind = target.0.saturating_sub(executed.0) > LAG_READY_MAX;
         locked(&self.client_catch_up).observe(now, executed, target, is_behind)
+    }
+
+    /// Looks how many damaged heights are restored. Answers what is worth a line.
+    pub fn look_at_healing(&self, now: Nanos) -> Option<String> {
+        let damaged_count = self.lock().damaged_heights as u64;
+        locked(&self.healing).observe(now, damaged_count)
     }
 
     /// How a node that lags catches up; `None` if it does not lag.
@@ -476,11 +495,17 @@ impl Board {
         Snapshot {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
+            usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
             catch_up: self.catch_up_status(Clock::start().now()),
             client_catch_up: locked(&self.client_catch_up).status(Clock::start().now()),
             ..self.lock().clone()
         }
+    }
+
+    fn usual_silence_s(&self, now: Instant) -> Option<u64> {
+        let since = *locked(&self.usual_silence);
+        since.map(|since| now.saturating_duration_since(since).as_secs())
     }
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
@@ -539,8 +564,8 @@ impl Snapshot {
     }
 }
 
-fn locked(catch_up: &Mutex<CatchUp>) -> MutexGuard<'_, CatchUp> {
-    catch_up.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix_s() -> u64 {

@@ -83,6 +83,26 @@ impl CatchUp {
     }
 }
 
+/// How far the heights are restored that a disk has damaged.
+#[derive(Debug, Default)]
+pub struct Healing {
+    progress: CatchUp,
+    /// How many were damaged at one time, since none was.
+    most: u64,
+}
+
+impl Healing {
+    /// So many heights are damaged now. Answers what is worth a line, as [`CatchUp::observe`] does.
+    pub fn observe(&mut self, now: Nanos, damaged_count: u64) -> Option<String> {
+        self.most = self.most.max(damaged_count);
+        let (restored, most) = (Height(self.most - damaged_count), Height(self.most));
+        if damaged_count == 0 {
+            self.most = 0;
+        }
+        self.progress.observe(now, restored, most, damaged_count > 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

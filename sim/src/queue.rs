@@ -45,6 +45,13 @@ impl<E> EventQueue<E> {
         self.events.get(&number)
     }
 
+    /// All that is planned, and when, in no order.
+    #[cfg(test)]
+    pub fn planned(&self) -> impl Iterator<Item = (Nanos, &E)> {
+        let planned = self.heap.iter();
+        planned.filter_map(|Reverse((at, number))| Some((*at, self.events.get(number)?)))
+    }
+
     pub fn len(&self) -> usize {
         self.heap.len()
     }

@@ -105,8 +105,8 @@ pub struct Uplink {
     free_at: Nanos,
     /// When it is for the next small frame.
     small_free_at: Nanos,
-    /// When it is looked at again.
-    pub looks_at: Option<Nanos>,
+    /// When it is looked at again: no look is planned behind another.
+    pub looks: BTreeSet<Nanos>,
     /// Whether a bug is planted that waits for no turn.
     #[cfg(feature = "planted")]
     pub turns_waived: bool,
@@ -141,7 +141,7 @@ impl Uplink {
             turn: VecDeque::new(),
             free_at: Nanos::ZERO,
             small_free_at: Nanos::ZERO,
-            looks_at: None,
+            looks: BTreeSet::new(),
             #[cfg(feature = "planted")]
             turns_waived: false,
         }

@@ -132,7 +132,7 @@ fn an_error_for_one_payload_costs_a_round_and_no_gate() {
 
 #[test]
 fn three_hostile_full_nodes_lengthen_no_commit_by_more_than_half() {
-    runs_clean("strangers-under-load", 0..2);
+    runs_clean("strangers-under-load", 0..5);
 }
 
 #[test]

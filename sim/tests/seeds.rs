@@ -121,6 +121,16 @@ fn liveness_seeds_that_once_failed_stay_fixed() {
             "the newest height that a chain of the least retention has freed was demanded with its blobs for ever, so \
              that a chain which needed the node that lacked it stood still",
         ),
+        (
+            1198,
+            "each look at a line that came before its time began one more row of looks, so that strangers who pull \
+             packages filled a run with looks: 6,000,001 events, of which 245,534 were needed",
+        ),
+        (
+            1291,
+            "a member stood still while the others went on by the help of a validator that stood still next; the \
+             heights that it lacked were not in the bound of the next one",
+        ),
     ] {
         assert_eq!(
             liveness::run(seed, None).report.violation,

@@ -129,8 +129,12 @@ impl State {
 
     /// Tells readers whether there is room for another of the largest values.
     pub(crate) fn show_shortage(&self) {
-        let largest_bytes = self.segment_bytes / segment::RECORDS_MIN;
-        self.view.set_shortage(self.reserve.shortage(largest_bytes));
+        self.view.set_shortage(self.reserve.shortage(self.largest_bytes()));
+    }
+
+    /// What the largest value takes.
+    pub(crate) const fn largest_bytes(&self) -> u64 {
+        self.segment_bytes / segment::RECORDS_MIN
     }
 }
 

@@ -60,9 +60,10 @@ impl Core {
         self.gather.head = self.head.height;
     }
 
-    /// Whether we would begin the first height now, if it depended on us alone.
+    /// Whether we would begin the first height now, if it depended on us alone. While we listen we begin nothing: if
+    /// the others began without us, and the first round were ours, it would be lost.
     pub(super) fn is_ready(&self) -> bool {
-        self.head.height > Height::GENESIS || self.execution.is_ready()
+        self.head.height > Height::GENESIS || self.execution.is_ready() && self.listening_until.is_none()
     }
 
     /// Whether the wait is over, or there is none. Ask it once the others were heard.

@@ -18,14 +18,21 @@ impl Core {
     pub(super) fn has_listened(&mut self) -> bool {
         let Some(until) = self.listening_until else { return true };
         let (set, ours) = (&self.config.validators, &self.address);
-        // Each input asks. Before there can be enough, none of them looks through all validators.
+        // Each input asks. Before there can be enough, none of them looks through all validators. Nor does it while the
+        // one that was missing last is missing still.
         let heard_max = self.peers.of_validators_len() + self.hearings.heard().len() + 1;
-        if heard_max < set.len() && until > self.now {
+        let is_missing = || self.hearings.missing().is_some_and(|missing| !self.is_heard(missing));
+        if until > self.now && (heard_max < set.len() || is_missing()) {
             return false;
         }
         let mut heard = self.heard();
         heard.insert(*ours, Height::GENESIS);
-        let all = set.iter().all(|(address, _)| heard.contains_key(address));
+        let missing = set
+            .iter()
+            .map(|(address, _)| *address)
+            .find(|it| !heard.contains_key(it));
+        self.hearings.miss(missing);
+        let all = missing.is_none();
         #[cfg(feature = "planted")]
         let all = all && !self.config.plants(crate::Planted::AllListenedOut);
         let is_over = all || until <= self.now && peers::is_quorum(set, heard.keys());
@@ -45,6 +52,12 @@ impl Core {
             *told = (*told).max(*tip);
         }
         heard
+    }
+
+    /// Whether a validator was heard since the start: the same as for [`heard`](Self::heard), of one alone.
+    fn is_heard(&self, validator: &Address) -> bool {
+        let tells = |peer: &peers::Peer| peer.validator.as_ref() == Some(validator) && peer.status.is_some();
+        self.hearings.heard().contains_key(validator) || self.peers.iter().any(|(_, peer)| tells(peer))
     }
 
     /// Calls if it is time, and somebody was not heard.

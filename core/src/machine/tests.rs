@@ -17,6 +17,7 @@ mod payload;
 mod refute;
 mod relay;
 mod replay;
+mod rounds;
 mod silence;
 mod stall;
 mod status;

@@ -290,3 +290,33 @@ fn a_client_that_is_fed_says_how_far_it_is_until_it_follows() {
     assert_eq!(board.look_at_client(Nanos::from_millis(21_000)), None);
     assert_eq!(board.snapshot().client_catch_up, None);
 }
+
+#[test]
+fn damaged_heights_that_are_restored_say_how_far_they_are() {
+    let board = board(4);
+    let damaged = |damaged_count| Event::Damaged {
+        height: Height(1),
+        damaged_count,
+    };
+    let restored = |damaged_count| Event::Restored {
+        height: Height(1),
+        damaged_count,
+    };
+    for count in 1..=40 {
+        board.apply(&damaged(count));
+    }
+    let mut lines = Vec::new();
+    for second in 0..=20 {
+        board.apply(&restored(40 - second));
+        lines.extend(board.look_at_healing(Nanos::from_millis(1_000 * second as u64)));
+    }
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[0], "0 of 40 heights, time left unknown");
+    assert_eq!(lines[2], "20 of 40 heights, 1.0/s, 20 s left");
+    board.apply(&restored(0));
+    assert_eq!(board.look_at_healing(Nanos::from_millis(21_000)), None);
+    // The next damage is counted by itself.
+    board.apply(&damaged(2));
+    let again = board.look_at_healing(Nanos::from_millis(30_000));
+    assert_eq!(again.as_deref(), Some("0 of 2 heights, time left unknown"));
+}

@@ -7,6 +7,8 @@ use crate::board::{DisturbanceKind, HUNG_SECONDS, ProposalRecord};
 
 /// Heights that the execution client may be behind without a word: the newest are always on their way to it.
 const CLIENT_LAG_MAX: u64 = 2;
+/// A validator may come late to heights for this long without a word.
+const USUAL_SILENCE_SECONDS: u64 = 10;
 /// For how long a clock that was set, or a pause of the process, is told.
 const DISTURBED_SECONDS: u64 = 600;
 /// A disk that is full sooner than this needs somebody to act: a week, so that a weekend is no trap.
@@ -276,6 +278,11 @@ fn no_peers(facts: &Facts<'_>) -> Option<String> {
 fn not_signing(facts: &Facts<'_>) -> Option<String> {
     let signing = facts.snapshot.signing.as_ref()?;
     let should_sign = facts.snapshot.identity.address.is_some();
+    // Others may decide a height before we come there. If that lasts, nothing that we sign counts.
+    let comes_late = facts.snapshot.usual_silence_s;
+    if comes_late.is_some_and(|seconds| seconds < USUAL_SILENCE_SECONDS) {
+        return None;
+    }
     (!signing.on && should_sign).then(|| format!("not signing: {}", signing.why))
 }
 

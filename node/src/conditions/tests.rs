@@ -313,6 +313,12 @@ fn what_is_nearly_wrong_is_no_condition() {
     });
     turn(&board, 11, 0);
     decide(&board, 11, 1);
+    // As far behind as goes without a word, at the newest height.
+    board.apply(&Event::Executed { height: Height(9) });
+    board.apply(&Event::Lag {
+        ours: Height(11),
+        best: Height(13),
+    });
     disturb(&board, 61, 61, NOW - 600);
     expect(&board, 1);
     board.peer_up(&PeerId([1; 32]));
@@ -327,6 +333,30 @@ fn what_is_nearly_wrong_is_no_condition() {
     decide(&board, 13, 1);
     shown = board.snapshot();
     assert_eq!(shown.proposals.missed, [true]);
+}
+
+#[test]
+fn a_validator_that_comes_late_to_a_height_is_well_and_one_that_always_does_is_not() {
+    let board = quiet();
+    let late = |active| Event::Signing {
+        height: Height(1),
+        active,
+        usual: true,
+        why: "the height is decided already".to_owned(),
+    };
+    board.apply(&late(false));
+    let mut shown = board.snapshot();
+    assert!(shown.usual_silence_s.is_some(), "it is silent since just now");
+    shown.usual_silence_s = Some(9);
+    assert_eq!(judged(&shown, &Beside::default()), []);
+    shown.usual_silence_s = Some(10);
+    let found = judged(&shown, &Beside::default());
+    assert_eq!(
+        found,
+        [("not-signing", "not signing: the height is decided already".to_owned())]
+    );
+    board.apply(&late(true));
+    assert_eq!(board.snapshot().usual_silence_s, None, "it signs");
 }
 
 #[test]

@@ -298,6 +298,11 @@ impl Audience {
         {
             tracing::info!("feeding the execution client: {words}");
         }
+        if matches!(event, Event::Restored { .. })
+            && let Some(words) = self.board.look_at_healing(Clock::start().now())
+        {
+            tracing::info!("restoring damaged heights: {words}");
+        }
         self.line.hear(event);
         log(event, &mut self.said);
     }

@@ -58,24 +58,38 @@ impl<'a> Bound<'a> {
     }
 
     /// From when all members are able until they have decided the next height.
+    ///
+    /// A member that stood still is able as soon as it goes on, by what was decided when the class struck. Heights that
+    /// the others have decided meanwhile, with validators that may be gone since, it gets from them first: it may be
+    /// needed.
     pub fn first(&self) -> Nanos {
         let members = self.plan.quorum.members.iter().map(|node| &self.world.nodes[*node]);
         let mut cores = members.filter_map(|node| node.core.as_ref());
         let is_running = cores.any(|core| core.head() == self.tip && core.round().is_some());
         // The log of a process that has started since brings back the round that it was in.
         let starts = |node: &usize| self.world.nodes[*node].clock.started >= self.struck_at;
-        let is_amid = is_running || self.plan.quorum.members.iter().any(starts);
+        let level = self.level();
+        // While some catch up, the others begin the height. They lose no more than the round that needs the missing.
+        let is_amid = is_running || level > Nanos::ZERO || self.plan.quorum.members.iter().any(starts);
         let start = Start {
             height: self.next(),
             round: (self.world.checks.bounds.rounds(self.next()) - 1) as u32,
             is_amid,
-            told: self.untold(),
+            told: self.untold().max(level),
             unnoticed: self.unnoticed(),
             // A lock that the storm left may be known to one member alone until the next round.
             spare: self.spare().max(u64::from(is_amid)),
         };
         let interval = Nanos::from_millis(self.world.config.chain.block_interval_ms);
         self.skewed(interval + self.reckoning.decides(&start))
+    }
+
+    /// Until all members have what one of them has decided.
+    fn level(&self) -> Nanos {
+        let behind = |node: &usize| self.tip.0 - self.world.nodes[*node].head().0;
+        let members = self.plan.quorum.members.iter();
+        let caught_up = members.map(|node| self.reckoning.caught_up(behind(node), self.silent(*node)));
+        caught_up.max().unwrap_or(Nanos::ZERO)
     }
 
     /// Until when those that are gone may pass for present.

@@ -58,9 +58,9 @@ impl World {
                     self.arrive(from, to, epoch, bytes, step, frame);
                 }
             }
-            Event::LineFree { node, life } => {
+            Event::LineFree { node, life, at } => {
                 if self.lives(node, life) {
-                    self.nodes[node].uplink.looks_at = None;
+                    self.nodes[node].uplink.looks.remove(&at);
                     self.send_on(node);
                 }
             }

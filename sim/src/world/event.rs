@@ -43,6 +43,7 @@ pub(crate) enum Event {
     LineFree {
         node: usize,
         life: u32,
+        at: Nanos,
     },
     /// A node learns that a peer has read bytes of a stream.
     Read {

@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -64,13 +64,15 @@ pub(super) struct Punch {
     id: SegmentId,
     segment: Arc<Segment>,
     ranges: Vec<Range<u64>>,
-    /// What the maps of before hold.
+    /// What the maps hold that were made since the hole before this one.
     lease: Lease,
+    /// What older maps hold, and the holes before this one that still wait. They show these ranges too.
+    older: Vec<Weak<()>>,
 }
 
 impl Punch {
     fn is_leased(&self) -> bool {
-        Arc::strong_count(&self.lease) > 1
+        Arc::strong_count(&self.lease) > 1 || self.older.iter().any(|older| older.strong_count() > 0)
     }
 }
 
@@ -108,7 +110,7 @@ impl Segments {
     /// index must not name them any more, durably, and recovery must not look there.
     pub fn punch(&self, id: SegmentId, ranges: Vec<Range<u64>>) {
         let Some(segment) = self.segment(id) else { return };
-        let lease = {
+        let (lease, older) = {
             let mut shown = lock(&segment.shown);
             for range in &ranges {
                 match shown.gone.last_mut().filter(|last| last.end == range.start) {
@@ -119,14 +121,16 @@ impl Segments {
             shown.forget_map();
             let lease = std::mem::take(&mut shown.lease);
             shown.older.retain(|older| older.strong_count() > 0);
+            let older = shown.older.clone();
             shown.older.push(Arc::downgrade(&lease));
-            lease
+            (lease, older)
         };
         self.state().punches.push(Punch {
             id,
             segment,
             ranges,
             lease,
+            older,
         });
     }
 

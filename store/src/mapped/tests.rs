@@ -213,6 +213,41 @@ fn a_hole_waits_for_the_slices_that_show_it() {
     assert!(segments.slice(&first).expect("no failure").is_none());
 }
 
+/// A map from before an earlier hole shows what a later one takes away.
+#[test]
+fn a_second_hole_waits_for_the_slices_from_before_the_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let segments = segments(folder.path());
+    let begun = segments
+        .begin(segments.take_number(), Class::Values, 4 << 20)
+        .expect("a segment");
+    let file = OpenOptions::new().write(true).open(&begun.path).expect("it opens");
+    file.write_all_at(&[7; 2 << 20], PAGE_BYTES).expect("written");
+    file.sync_all().expect("synced");
+    segments.advance(begun.id, PAGE_BYTES + (2 << 20));
+    let at = |offset, bytes| Location {
+        segment: begun.id,
+        offset,
+        bytes,
+    };
+    let (first, second) = (at(PAGE_BYTES, 1 << 20), at(PAGE_BYTES + (1 << 20), 1 << 20));
+    let held = segments.slice(&second).expect("mapped").expect("synced");
+    let before = occupied_bytes(&begun.path);
+    for location in [first, second] {
+        segments.punch(begun.id, [location].map(|at| at.offset..at.end()).into());
+    }
+    segments.sweep();
+    assert!(held.iter().all(|byte| *byte == 7), "what a map shows never changes");
+    assert_eq!(occupied_bytes(&begun.path), before);
+    drop(held);
+    segments.sweep();
+    segments.sweep();
+    assert!(
+        occupied_bytes(&begun.path) <= before - (2 << 20),
+        "both holes are there"
+    );
+}
+
 #[test]
 fn maps_are_kept_up_to_a_bound_and_the_one_read_longest_ago_goes_first() {
     let folder = tempfile::tempdir().expect("a folder");

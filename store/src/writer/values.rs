@@ -96,10 +96,17 @@ impl<M: Medium> Writer<M> {
         Ok(())
     }
 
-    /// Says as well what waits for the archive, as nothing comes free before.
+    /// Why there is no room for values of so many bytes: in the words of `/health`, if it tells that too.
+    fn full(&self, bytes: u64) -> String {
+        let (state, reserve) = (&self.state, &self.state.reserve);
+        let shortage = reserve.shortage(bytes.max(state.largest_bytes()));
+        shortage.unwrap_or_else(|| no_room(reserve, "more values", bytes))
+    }
+
+    /// Says as well what waits for the archive, if retention frees nothing before.
     fn with_archive(&self, reason: String) -> String {
         let waiting = self.state.head.0.saturating_sub(self.state.view.archived().through().0);
-        if !self.state.archives || waiting == 0 {
+        if !self.state.archives || self.state.keeps_all || waiting == 0 {
             return reason;
         }
         format!("{reason}; {waiting} heights are in no archive yet, and nothing is freed before: /health says why")
@@ -166,7 +173,7 @@ impl<M: Medium> Writer<M> {
                 Ok(Appended::At(location, sequence))
             }
             Err(error) if is_full(&error) => {
-                let reason = no_room(&self.state.reserve, "more values", bytes);
+                let reason = self.full(bytes);
                 self.give_up_segment(&reason);
                 Ok(Appended::NoRoom(reason))
             }
@@ -178,7 +185,7 @@ impl<M: Medium> Writer<M> {
     fn begin_segment(&mut self, record_bytes: u64) -> Result<Option<String>, Failure> {
         let Some(begun) = self.next_segment(record_bytes)? else {
             let capacity = segment::exact(record_bytes);
-            return Ok(Some(no_room(&self.state.reserve, "more values", capacity)));
+            return Ok(Some(self.full(capacity)));
         };
         self.values_file = None;
         self.seal_growing();
@@ -273,7 +280,7 @@ impl<M: Medium> Writer<M> {
             Err(error) if is_full(&error) => {
                 let waiting = self.group.values.values().map(|waiting| &waiting.stored.location);
                 let waiting = waiting.chain(self.restores.locations()).map(|location| location.bytes);
-                let reason = no_room(&self.state.reserve, "more values", waiting.sum());
+                let reason = self.full(waiting.sum());
                 self.give_up_segment(&reason);
                 return Ok(());
             }

@@ -1,5 +1,6 @@
 //! Runs the real binary: single commands to their end, and whole devnets while they run.
 
+pub mod browser;
 pub mod cells;
 pub mod faketime;
 pub mod mesh;
@@ -10,6 +11,7 @@ pub mod refusal;
 pub mod rogue;
 pub mod rot;
 pub mod sidecars;
+pub mod small_disk;
 pub mod stranger;
 pub mod turn;
 

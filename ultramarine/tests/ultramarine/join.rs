@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::harness::faketime::{self, SetClock};
 use crate::harness::network::{Network, join, start_with};
 use crate::harness::{Node, wait_for};
 use sha2::{Digest, Sha256};
@@ -65,33 +66,23 @@ fn sidecars(node: &Node, height: u64) -> String {
 /// Four validators, one of which has a clock of its own.
 #[test]
 fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
-    let Some(library) = crate::harness::faketime::library() else {
+    let Some(library) = faketime::library() else {
         return;
     };
     let temporary = tempfile::tempdir().expect("temporary directory");
     let network = Network::lay_out(&temporary.path().join("net"), 4, 1_000);
-    let clock = temporary.path().join("clock");
-    // Whole at any time: the library reads it at every look at the clock.
-    let set = |offset: &str| {
-        let next = clock.with_extension("next");
-        std::fs::write(&next, format!("{offset}\n")).expect("the folder is writable");
-        std::fs::rename(&next, &clock).expect("the folder is writable");
-    };
-    set("-400d");
+    let clock = SetClock::new(temporary.path().join("clock"));
+    clock.set("-400d");
     let (wrong, right) = (&network.nodes[3], &network.nodes[0]);
     let _others: Vec<_> = (0..3).map(|id| network.start(id, &[])).collect();
-    let _victim = start_with(
-        &wrong.home,
-        &[],
-        &crate::harness::faketime::environment(&library, &clock),
-    );
+    let _victim = start_with(&wrong.home, &[], &faketime::environment(&library, clock.file()));
 
     // By more than a year: nobody takes it in, for its attestation has expired when it is signed.
     right.wait_for_height(5, PATIENCE);
     let peers = |node: &Node| node.status().and_then(|status| status["peers"].as_u64());
     wait_for("answer of the wrong node", SOON, || peers(wrong));
     assert_eq!(peers(wrong), Some(0));
-    set("+0");
+    clock.set("+0");
     wait_for("three peers without a restart", SOON, || {
         peers(wrong).filter(|peers| *peers == 3)
     });
@@ -104,7 +95,7 @@ fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
     wait_for("readiness", SOON, || reasons(wrong).is_empty().then_some(()));
 
     for (offset, side) in [("-60", "behind"), ("+60", "ahead of")] {
-        set(offset);
+        clock.set(offset);
         let seconds: f64 = offset.parse().expect("a number");
         let says =
             |reason: &String| reason.contains("our clock is") && reason.contains(&format!(" s {side} the validators'"));
@@ -122,6 +113,6 @@ fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
             });
         }
     }
-    set("+0");
+    clock.set("+0");
     wait_for("readiness", SOON, || reasons(wrong).is_empty().then_some(()));
 }

@@ -108,7 +108,13 @@ const OF_ANOTHER: [&str; 7] = ["stream", "verify", "persist", "execute", "vote",
 /// The lines of decided heights with blobs in the log of a node, field by field.
 fn heights(node: &Node, is_json: bool) -> Vec<BTreeMap<String, String>> {
     let text = fs::read_to_string(node.home.with_extension("log")).expect("it is there");
-    let whole = text.lines().filter(|line| line.contains("decided"));
+    // The newest line may be half written.
+    let ended = text.rfind('\n').map_or("", |end| &text[..end]);
+    let is_height = |line: &&str| match is_json {
+        true => serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == "decided"),
+        false => line.contains(": decided height="),
+    };
+    let whole = ended.lines().filter(is_height);
     let fields = |line: &str| -> BTreeMap<String, String> {
         if is_json {
             let object: BTreeMap<String, Value> = serde_json::from_str(line).expect(line);

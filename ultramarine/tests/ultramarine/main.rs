@@ -28,3 +28,4 @@ mod rollup;
 mod see;
 mod store;
 mod surroundings;
+mod told;

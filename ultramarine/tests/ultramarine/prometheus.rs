@@ -1,21 +1,16 @@
 //! What people watch a node by: rules, alerts and dashboards, judged by Debian's Prometheus over a live network.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use ultramarine_node::conditions::{CATALOGUE, CatalogueEntry};
 use ultramarine_node::metrics::reference;
 
 use crate::harness::prometheus::{JOB, Prometheus, folder, program};
-use crate::harness::{Devnet, Node, wait_for};
+use crate::harness::{Devnet, Node};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// From a cause to the alert and the words of `/health`.
-const TOLD: Duration = Duration::from_secs(15);
 
 #[test]
 fn promtool_accepts_rules_and_alerts_and_every_alert_fires_when_it_should() {
@@ -35,7 +30,7 @@ fn promtool_accepts_rules_and_alerts_and_every_alert_fires_when_it_should() {
 }
 
 #[test]
-fn every_expression_gives_data_on_a_live_network_and_each_event_its_alert() {
+fn every_expression_gives_data_on_a_live_network() {
     let Some(program) = program("prometheus") else { return };
     let temporary = tempfile::tempdir().expect("temporary directory");
     let (dir, archive) = (temporary.path().join("net"), temporary.path().join("archive"));
@@ -58,68 +53,6 @@ fn every_expression_gives_data_on_a_live_network_and_each_event_its_alert() {
         assert!(Instant::now() < until, "no data for {missing:#?}");
         std::thread::sleep(Duration::from_secs(1));
     }
-
-    let known: BTreeSet<String> = alerts.into_iter().map(|(name, _)| name).collect();
-    let waiting = waiting();
-    assert!(waiting.keys().all(|name| known.contains(name)), "{waiting:?}");
-    let cause = |event: &str| -> Vec<&str> {
-        let of_event = waiting.iter().filter(|(_, waits_for)| *waits_for == event);
-        of_event.map(|(name, _)| name.as_str()).collect()
-    };
-    let [first, second, .., last] = &devnet.nodes[..] else {
-        panic!("four nodes");
-    };
-    let client = client_pid(&dir, second.id);
-    kill_process(client, Signal::STOP).expect("it runs");
-    for alert in cause("a client is stopped") {
-        is_told(&prometheus, alert, second);
-    }
-    kill_process(client, Signal::CONT).expect("it runs");
-    last.kill();
-    for alert in cause("a node is killed") {
-        let of = if alert == "UltramarineNodeDown" { last } else { first };
-        is_told(&prometheus, alert, of);
-    }
-    let events: BTreeSet<&str> = waiting.values().map(String::as_str).collect();
-    assert_eq!(
-        events,
-        BTreeSet::from(["a client is stopped", "a node is killed"]),
-        "each event is caused above"
-    );
-}
-
-/// Waits for the alert, and for the same words under `/health`.
-fn is_told(prometheus: &Prometheus, name: &str, node: &Node) {
-    let alert = wait_for(name, TOLD, || prometheus.firing(name, node));
-    let Some(entry) = condition_of(&alert) else {
-        return;
-    };
-    assert_eq!(alert["annotations"]["summary"], entry.words);
-    assert_eq!(alert["annotations"]["action"], entry.action);
-    let what = wait_for("the same under /health", TOLD, || {
-        let (_, health) = node.get("/health").ok()?;
-        let conditions = health["conditions"].as_array()?.iter();
-        let found = conditions.filter(|one| one["id"] == entry.id);
-        found.map(|one| one["what"].as_str().expect("text").to_owned()).next()
-    });
-    assert!(entry.fits(&what), "{what} is not in the words {}", entry.words);
-}
-
-/// The catalogue's entry that an alert is about.
-fn condition_of(alert: &Value) -> Option<&'static CatalogueEntry> {
-    CATALOGUE.iter().find(|entry| alert["labels"]["condition"] == entry.id)
-}
-
-/// Alerts of the list, each with the event that it waits for.
-fn waiting() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(folder().join("events.txt")).expect("the list is there");
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, event) = line.split_once(": ").expect("NAME: event");
-            (name.to_owned(), event.to_owned())
-        })
-        .collect()
 }
 
 /// Of an alert's expression, what is compared: that gives data while all is well.
@@ -176,12 +109,4 @@ fn the_reference_has_every_name(node: &Node) {
         count += 1;
     }
     assert!(count > 50, "{text}");
-}
-
-/// The process of a node's execution client.
-fn client_pid(dir: &Path, id: usize) -> Pid {
-    let text = std::fs::read_to_string(dir.join("devnet.json")).expect("the devnet runs");
-    let file: Value = serde_json::from_str(&text).expect("JSON");
-    let pid = file["nodes"][id]["client_pid"].as_i64().expect("clients of their own");
-    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }

@@ -3,7 +3,7 @@
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::hearing::{Call, Heard, Hearing};
 use ultramarine_types::network::{Fault, NetCommand, NetEvent};
-use ultramarine_types::{Height, Nanos, Nonce, Signature, fixtures, sign};
+use ultramarine_types::{Height, Nanos, Nonce, Round, Signature, fixtures, sign};
 
 use super::offers::{feed, running};
 use super::silence::{foreign, hear, signatures, signed_since, wiped_alone};
@@ -164,4 +164,30 @@ fn a_call_is_answered_and_passed_on_where_the_listener_is_not_linked() {
         _ => false,
     };
     assert!(out.iter().any(charged), "{out:?}");
+}
+
+#[test]
+fn the_first_height_waits_for_a_proposer_that_still_listens() {
+    let mut world = World::new(4);
+    world.listen = Nanos::from_millis(2_000);
+    let first = (Height(1), Round(0));
+    let proposer = world.node_of(world::validators(4).proposer(first.0, first.1));
+    let late = (proposer + 1) % 4;
+    // The late one starts behind the proposer's call, and hears of the proposer from the others at once.
+    world.missing.insert((proposer.min(late), proposer.max(late)));
+    (0..4).filter(|node| *node != late).for_each(|node| world.start(node));
+    world.run(Nanos::from_millis(150), |_| false);
+    world.start(late);
+    // The proposer hears of the late one before it calls again, and later than a round waits for who cannot propose.
+    world.run(Nanos::from_millis(300), |_| false);
+    assert_eq!(world.head(proposer), Height::GENESIS);
+    world.missing.clear();
+    world.connect(proposer, late);
+    assert!(
+        world.run(MINUTE, |world| world.all_at(1)),
+        "stuck at {:?}",
+        heads(&world)
+    );
+    let (decided, _) = &world.nodes[proposer].disk.decided[&first.0];
+    assert_eq!(decided.certificate.round, first.1);
 }

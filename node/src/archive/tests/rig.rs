@@ -234,9 +234,15 @@ pub fn folder_address(path: &Path) -> ArchiveAddress {
 /// What an archive has of heights up to one.
 pub fn covered(address: &ArchiveAddress, access: &BucketAccess, through: Height) -> Coverage {
     let remote = Remote::open(address, access, fixtures::CHAIN, false).expect("it opens");
-    runtime()
-        .block_on(coverage(&remote, through, |_, _| ()))
-        .expect("it answers")
+    let mut told = Vec::new();
+    let tell = |done, total| told.push((done, total));
+    let found = runtime()
+        .block_on(coverage(&remote, through, tell))
+        .expect("it answers");
+    let total = found.objects_count as u64;
+    let each: Vec<(u64, u64)> = (0..total).map(|done| (done, total)).collect();
+    assert_eq!(told, each, "it says at each object how far it is");
+    found
 }
 
 /// A height of an archive, from whichever whole object has it.

@@ -32,14 +32,11 @@ impl World {
         }
         let node = &mut self.nodes[index];
         if let Some(at) = node.uplink.busy_until(self.now)
-            && node
-                .uplink
-                .looks_at
-                .is_none_or(|planned| planned < self.now || at < planned)
+            && node.uplink.looks.first().is_none_or(|planned| at < *planned)
         {
-            node.uplink.looks_at = Some(at);
+            node.uplink.looks.insert(at);
             let life = node.life;
-            self.queue.plan(at, Event::LineFree { node: index, life });
+            self.queue.plan(at, Event::LineFree { node: index, life, at });
         }
         if !self.nodes[index].later.is_empty() {
             self.full_nodes_look(index);
@@ -257,5 +254,37 @@ impl World {
         if let Some(epoch) = self.network.epoch(a, b) {
             self.queue.plan(self.now, Event::Close { a, b, epoch });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::RunConfig;
+    use crate::adversaries::AdversaryKind;
+
+    /// A look plans no other behind one that is planned. Otherwise each look that came before its time would begin one
+    /// more row of looks, which ends only when nothing waits, and a run would be made of looks.
+    #[test]
+    fn whatever_waits_for_its_turn_a_line_is_looked_at_in_one_row() {
+        let mut world = World::new(RunConfig {
+            full_nodes: 4,
+            adversaries: (4..8).map(|stranger| (stranger, AdversaryKind::Puller)).collect(),
+            ..RunConfig::quiet(1)
+        });
+        let until = world.now + Nanos::from_millis(10_000);
+        while world.now < until && world.step() {
+            let mut looks = BTreeMap::<(usize, Nanos), usize>::new();
+            for (at, event) in world.queue.planned() {
+                if let Event::LineFree { node, .. } = event {
+                    *looks.entry((*node, at)).or_default() += 1;
+                }
+            }
+            let most = looks.values().max().copied().unwrap_or(0);
+            assert!(most <= 1, "{most} looks at one line are planned for one moment");
+        }
+        assert!(world.nodes[4].deeds.contains_key("pull"));
     }
 }

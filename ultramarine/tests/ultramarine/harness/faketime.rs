@@ -32,3 +32,29 @@ pub fn environment<'a>(library: &'a Path, file: &'a Path) -> [(&'static str, &'a
         ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
     ]
 }
+
+/// The file that sets such a clock.
+#[derive(Debug)]
+pub struct SetClock {
+    file: PathBuf,
+}
+
+impl SetClock {
+    /// A clock that is right.
+    pub fn new(file: PathBuf) -> Self {
+        let clock = Self { file };
+        clock.set("+0");
+        clock
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Sets it ahead by this much. The file is whole at any time: the library reads it at every look at the clock.
+    pub fn set(&self, offset: &str) {
+        let next = self.file.with_extension("next");
+        std::fs::write(&next, format!("{offset}\n")).expect("the folder is writable");
+        std::fs::rename(&next, &self.file).expect("the folder is writable");
+    }
+}
