@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use malachitebft_core_types::{Timeout, TimeoutKind};
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, Round, ValueId, Vote, VoteKind};
+use ultramarine_types::{Address, Height, Nanos, Round, ValueId, Vote, VoteKind};
 
 use super::{Core, Phase};
 use crate::convert;
