@@ -60,6 +60,8 @@ impl Durations {
 #[derive(Clone, Copy, Debug)]
 struct Timer {
     timeout: Timeout,
+    /// When it was to fire at first.
+    asked: Nanos,
     /// When it was set to fire.
     set: Nanos,
     /// When it fires.
@@ -78,21 +80,37 @@ impl Timers {
 
     /// Starts a timer, or starts it again.
     pub fn schedule(&mut self, due: Nanos, timeout: Timeout) {
-        let timer = Timer { timeout, set: due, due };
+        let timer = Timer {
+            timeout,
+            asked: due,
+            set: due,
+            due,
+        };
         self.running.insert(name(timeout), timer);
     }
 
     /// Has a timer fire at another moment, if it runs and was set to another one.
     pub fn change(&mut self, due: Nanos, timeout: Timeout) {
-        if self.running.get(&name(timeout)).is_some_and(|timer| timer.set != due) {
-            self.schedule(due, timeout);
+        if let Some(timer) = self.running.get_mut(&name(timeout)).filter(|timer| timer.set != due) {
+            (timer.set, timer.due) = (due, due);
+        }
+    }
+
+    /// Has a timer that was to run for `duration` run for `most` at most.
+    pub fn limit(&mut self, duration: Nanos, most: Nanos, timeout: Timeout) {
+        let over = duration.since(most);
+        if let Some(timer) = self.running.get_mut(&name(timeout)) {
+            let due = Nanos(timer.asked.0.saturating_sub(over.0));
+            if timer.set > due {
+                (timer.set, timer.due) = (due, due);
+            }
         }
     }
 
     /// Has a timer fire now, if it runs.
     pub fn hurry(&mut self, now: Nanos, timeout: Timeout) {
-        if self.running.get(&name(timeout)).is_some_and(|timer| timer.due > now) {
-            self.schedule(now, timeout);
+        if let Some(timer) = self.running.get_mut(&name(timeout)).filter(|timer| timer.due > now) {
+            (timer.set, timer.due) = (now, now);
         }
     }
 

@@ -8,10 +8,12 @@ pub mod equivocator;
 pub mod forge;
 pub mod liar;
 pub mod mute;
+pub mod old_caller;
 pub mod puller;
 pub mod relaunch;
 pub mod rising_tip;
 pub mod rule_breaker;
+pub mod silent;
 pub mod status_flood;
 pub mod withholder;
 
@@ -139,6 +141,10 @@ pub enum AdversaryKind {
     Puller,
     /// Statuses at the full rate.
     StatusFlood,
+    /// No vote, no proposal.
+    Silent,
+    /// Calls of earlier starts, for ever, and no vote.
+    OldCaller,
     /// Only what a script does in its name.
     Puppet,
 }
@@ -171,6 +177,8 @@ impl AdversaryKind {
             Self::Hollow => Box::new(mute::Mute::hollow()),
             Self::Puller => Box::<puller::Puller>::default(),
             Self::StatusFlood => Box::<status_flood::StatusFlood>::default(),
+            Self::Silent => Box::<silent::Silent>::default(),
+            Self::OldCaller => Box::<old_caller::OldCaller>::default(),
             Self::Puppet => Box::new(Puppet),
         }
     }

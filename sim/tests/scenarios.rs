@@ -95,6 +95,11 @@ fn a_validator_that_starts_behind_a_missing_edge_signs_again() {
 }
 
 #[test]
+fn calls_of_earlier_starts_that_are_repeated_silence_nobody() {
+    runs_clean("restart-behind-replayed-calls", 0..4);
+}
+
+#[test]
 fn claimed_tips_that_rise_and_are_refused_late_keep_nobody_from_catching_up() {
     runs_clean("rising-tip", 0..8);
     runs_clean("rising-tip-validator", 0..4);
@@ -178,6 +183,11 @@ fn clients_that_build_slower_than_any_round_do_not_stop_the_chain() {
 #[test]
 fn clients_that_were_away_for_many_rounds_are_followed_soon() {
     runs_clean("clients-away", 0..2);
+}
+
+#[test]
+fn a_silent_validator_lengthens_no_round_beyond_a_few_seconds() {
+    runs_clean("clients-away-and-one-silent", 0..4);
 }
 
 #[test]

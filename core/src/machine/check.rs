@@ -116,6 +116,7 @@ impl Core {
         self.healing.check_whole(&self.peers);
         self.early.check_whole();
         self.relay.check_whole();
+        self.hearings.check_whole();
         self.timers.check_whole();
         self.pace.check_whole(&self.config.validators);
         self.execution.check_whole();

@@ -112,7 +112,7 @@ impl Core {
 
     fn on_call(&mut self, peer: PeerId, call: Call) {
         let Call { listener, nonce, .. } = call;
-        if listener == self.address || self.hearings.rests(self.now, &listener, &peer) {
+        if listener == self.address || self.hearings.rests(self.now, &listener, &nonce, &peer) {
             return;
         }
         let bytes = sign::call(&self.config.chain.identity, &listener, &nonce);
@@ -152,7 +152,7 @@ impl Core {
             signature: Signature::ZERO,
         };
         heard.signature = signer.sign(&sign::heard(&self.config.chain.identity, &heard));
-        self.hearings.answer(&listener, heard.by, &peer);
+        self.hearings.answer(&listener, &nonce, heard.by, &peer);
         self.hearing(peer, Hearing::Heard(heard));
     }
 
@@ -174,7 +174,7 @@ impl Core {
         }
         if !is_ours {
             for to in back {
-                self.hearings.answer(&heard.listener, heard.by, &to);
+                self.hearings.answer(&heard.listener, &heard.nonce, heard.by, &to);
                 if to != peer {
                     self.hearing(to, Hearing::Heard(heard.clone()));
                 }

@@ -3,6 +3,11 @@
 //! - A proposer that cannot propose is not waited for: it is away, behind, or says so itself; or its own nil prevote
 //!   has come. That is looked at anew with every input, and a proposer that can propose again has its full time.
 //! - Votes are not waited for once everybody who is there has voted, and no value can reach a quorum any more.
+//! - A validator that has signed nothing for many rounds is waited for two seconds: for its proposal, and for a vote
+//!   that could do nothing, or that it alone could make decide.
+//!
+//! The last is what is left of Tendermint's wait for precommits. It waits because a value may still reach a quorum, and
+//! so that all learn of a polka before the next round. Where no value can, two seconds are for the latter.
 //!
 //! Keeps: no wait becomes longer here than consensus set it.
 
@@ -11,19 +16,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use malachitebft_core_types::{Timeout, TimeoutKind};
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, Round, ValueId, Vote, VoteKind};
+use ultramarine_types::{Address, Height, Nanos, Round, ValueId, Vote, VoteKind};
 
 use super::{Core, Phase};
 use crate::convert;
+
+/// A validator is silent if it signed nothing in so many rounds before, and in as many as there are validators.
+const SILENT_ROUNDS: usize = 16;
+/// The longest wait for silent validators, and for votes that can decide nothing.
+const VAIN_MAX: Nanos = Nanos::from_millis(2_000);
 
 /// What may come of a round's proposer.
 enum Outlook {
     /// A proposal, or the verdict on it.
     Comes,
+    /// A proposal, if it begins to sign again.
+    Silent,
     /// Nothing, unless it comes back.
     Away,
     /// Nothing: it has given the round up.
     Given,
+}
+
+/// What may come of the wait for votes.
+#[derive(PartialEq, Eq)]
+enum Hope {
+    /// A quorum for a value.
+    Quorum,
+    /// Votes that decide nothing, or a quorum if a silent validator begins to sign again.
+    Vain,
+    /// Nothing.
+    None,
 }
 
 impl Core {
@@ -36,21 +59,31 @@ impl Core {
         let of_round = |kind| Timeout::new(convert::round_to(round), kind);
         let propose = of_round(TimeoutKind::Propose);
         if self.timers.is_running(propose) {
+            let full = self.durations.duration(propose, self.contest.propose);
+            let away = self.durations.propose_away.min(self.contest.propose);
             let wait = match self.outlook(round) {
-                Outlook::Comes => self.contest.propose,
-                Outlook::Away => self.durations.propose_away.min(self.contest.propose),
+                Outlook::Comes => full,
+                Outlook::Silent => full.min(VAIN_MAX),
+                Outlook::Away => self.durations.duration(propose, away),
                 Outlook::Given => return self.timers.hurry(self.now, propose),
             };
-            let due = self.contest.round_at + self.durations.duration(propose, wait);
-            self.timers.change(due, propose);
+            self.timers.change(self.contest.round_at + wait, propose);
         }
         for (kind, votes) in [
             (TimeoutKind::Prevote, VoteKind::Prevote),
             (TimeoutKind::Precommit, VoteKind::Precommit),
         ] {
             let timeout = of_round(kind);
-            if self.timers.is_running(timeout) && self.is_fruitless(round, votes) {
-                self.timers.hurry(self.now, timeout);
+            if !self.timers.is_running(timeout) {
+                continue;
+            }
+            match self.hope(round, votes) {
+                Hope::Quorum => {}
+                Hope::Vain => {
+                    let duration = self.durations.duration(timeout, self.contest.propose);
+                    self.timers.limit(duration, VAIN_MAX, timeout);
+                }
+                Hope::None => self.timers.hurry(self.now, timeout),
             }
         }
     }
@@ -74,6 +107,7 @@ impl Core {
         };
         match can_propose {
             _ if self.host.votes(round).iter().any(is_nil) => Outlook::Given,
+            true if self.is_silent(&proposer, round) => Outlook::Silent,
             true => Outlook::Comes,
             false => Outlook::Away,
         }
@@ -134,8 +168,20 @@ impl Core {
         })
     }
 
-    /// Whether no value can reach a quorum in the round any more, and nobody who is there has still to vote.
-    fn is_fruitless(&self, round: Round, kind: VoteKind) -> bool {
+    /// Whether another validator signed nothing that we know in many rounds of this height before a round. A quorum was
+    /// heard in each of them, so what it signs is slower than that, or it does not sign.
+    fn is_silent(&self, validator: &Address, round: Round) -> bool {
+        let silence = SILENT_ROUNDS.max(self.config.validators.len()) as u32;
+        let Some(since) = round.0.checked_sub(silence) else {
+            return false;
+        };
+        let newest = self.seen.get(validator).map(SignedMessage::step);
+        *validator != self.address && newest.is_none_or(|step| step < (self.current(), Round(since), 0))
+    }
+
+    /// What may come of the wait for a round's votes: whether a value can reach a quorum in it, and who has still to
+    /// vote.
+    fn hope(&self, round: Round, kind: VoteKind) -> Hope {
         let set = &self.config.validators;
         let votes = self.host.votes(round);
         let mut voted: BTreeSet<Address> = BTreeSet::new();
@@ -154,8 +200,19 @@ impl Core {
             .filter(|address| !voted.contains(*address))
             .collect();
         let most = powers.values().max().copied().unwrap_or(0);
+        let may_reach = |power: u64| set.is_quorum(most.saturating_add(power));
         let may_come = self.power_of(missing.iter().copied());
-        !set.is_quorum(most.saturating_add(may_come)) && !missing.iter().any(|address| self.may_vote(address))
+        if !may_reach(may_come) && !missing.iter().any(|address| self.may_vote(address)) {
+            return Hope::None;
+        }
+        let signing = missing
+            .iter()
+            .copied()
+            .filter(|address| !self.is_silent(address, round));
+        match may_reach(self.power_of(signing)) {
+            true => Hope::Quorum,
+            false => Hope::Vain,
+        }
     }
 
     /// Whether a vote of this validator may still come: its node is connected, and is not behind.

@@ -54,6 +54,26 @@ fn only_a_timer_that_runs_is_changed_or_hurried() {
 }
 
 #[test]
+fn a_wait_is_limited_once_from_when_it_began() {
+    let mut timers = Timers::new();
+    let timeout = Timeout::precommit(MRound::new(9));
+    let second = |seconds: u64| Nanos::from_millis(1000 * seconds);
+    timers.limit(second(8), second(2), timeout);
+    assert_eq!(timers.deadline(), None, "it does not run");
+    // It began at 5 s, for 8 s.
+    timers.schedule(second(13), timeout);
+    timers.limit(second(8), second(9), timeout);
+    assert_eq!(timers.deadline(), Some(second(13)), "it is not made longer");
+    for _ in 0..2 {
+        timers.limit(second(8), second(2), timeout);
+        assert_eq!(timers.deadline(), Some(second(7)));
+    }
+    timers.hurry(second(6), timeout);
+    timers.limit(second(8), second(2), timeout);
+    assert_eq!(timers.deadline(), Some(second(6)));
+}
+
+#[test]
 fn what_is_overdue_after_a_pause_is_put_off_once() {
     let mut timers = Timers::new();
     let timeout = Timeout::propose(MRound::new(0));

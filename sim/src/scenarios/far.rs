@@ -6,6 +6,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, first_running, wait};
 use crate::RunConfig;
+use crate::adversaries::AdversaryKind;
 use crate::world::{World, WorldNotice};
 
 pub const MISSING_EDGE: Scenario = Scenario {
@@ -130,6 +131,17 @@ pub const RESTART: Scenario = Scenario {
     script: restart,
 };
 
+pub const REPLAYED: Scenario = Scenario {
+    name: "restart-behind-replayed-calls",
+    claim: "a validator behind a missing link signs again though a fourth one repeats the calls of its earlier starts",
+    config: |seed| RunConfig {
+        target: 16,
+        adversaries: vec![(3, AdversaryKind::OldCaller)],
+        ..RunConfig::quiet(seed)
+    },
+    script: replayed,
+};
+
 /// Only these pairs ever connect.
 fn connect_only(world: &mut World, edges: &[(usize, usize)]) {
     let nodes = world.nodes.len();
@@ -163,8 +175,28 @@ fn restart(world: &mut World) -> Result<(), String> {
     never_connect(world, 0, 1);
     wait(world, 60, "height 3", |world| world.lowest_head() >= Height(3))?;
     world.crash(3);
+    sign_again(world)
+}
+
+/// Node 0 listens to node 2, and through it to node 1. Node 3, which neither votes nor answers, is connected to node 2
+/// alone, and has calls of three starts of node 0.
+fn replayed(world: &mut World) -> Result<(), String> {
+    connect_only(world, &[(0, 2), (2, 1), (2, 3)]);
+    wait(world, 60, "height 3", |world| world.lowest_head() >= Height(3))?;
+    for _ in 0..3 {
+        sign_again(world)?;
+    }
+    match world.nodes[3].deeds.get("old-call").copied().unwrap_or(0) {
+        0..10 => Err("no old call was repeated".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Node 0 is killed and starts. Nothing is decided without it.
+fn sign_again(world: &mut World) -> Result<(), String> {
     world.crash(0);
     world.restart(0);
+    world.notices.clear();
     let since = world.now;
     let mut signed_at = None;
     wait(world, 20, "it signs again", |world| {

@@ -4,6 +4,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
+use crate::adversaries::AdversaryKind;
 use crate::engine::Mood;
 use crate::world::World;
 
@@ -35,6 +36,16 @@ pub const AWAY: Scenario = Scenario {
     config: |seed| RunConfig {
         events_max: 60_000_000,
         ..config(seed)
+    },
+    script: away,
+};
+
+pub const AWAY_WITHOUT_ONE: Scenario = Scenario {
+    name: "clients-away-and-one-silent",
+    claim: "the same, though one of four is connected, says that it could propose, and signs nothing",
+    config: |seed| RunConfig {
+        adversaries: vec![(seed as usize % 4, AdversaryKind::Silent)],
+        ..(AWAY.config)(seed)
     },
     script: away,
 };
@@ -101,7 +112,9 @@ fn away(world: &mut World) -> Result<(), String> {
     wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(2))?;
     let back = world.now + Nanos::from_millis(3_600_000);
     for node in &mut world.nodes {
-        node.el.set_mood(Mood::Syncing, back);
+        if node.is_honest() {
+            node.el.set_mood(Mood::Syncing, back);
+        }
     }
     world.run(back, |_| false);
     let stood = world.checks.agreement.tip();

@@ -191,3 +191,44 @@ fn the_first_height_waits_for_a_proposer_that_still_listens() {
     let (decided, _) = &world.nodes[proposer].disk.decided[&first.0];
     assert_eq!(decided.certificate.round, first.1);
 }
+
+#[test]
+fn a_call_of_an_earlier_start_keeps_the_one_of_this_start_from_nobody() {
+    let (mut world, _) = running();
+    let signer = Signer::new(&world::seed(3));
+    let listener = signer.address();
+    let call = |start: u8| {
+        let nonce = Nonce([start; 32]);
+        let signature = signer.sign(&sign::call(&fixtures::CHAIN, &listener, &nonce));
+        let call = Call {
+            listener,
+            nonce,
+            signature,
+        };
+        let (peer, hearing) = (world::peer_id(1), Hearing::Call(call));
+        Input::Net(NetEvent::Hearing { peer, hearing })
+    };
+    let peer = world::peer_id(3);
+    feed(&mut world, Input::Net(NetEvent::PeerDown { peer }));
+    let mut answered = [0; 2];
+    for _ in 0..20 {
+        // The same peer brings both, the old one just before the new one.
+        for start in [0, 1] {
+            for output in feed(&mut world, call(start)) {
+                if let Output::Net(NetCommand::Hearing { to, hearing }) = output
+                    && let Hearing::Heard(heard) = hearing
+                {
+                    assert_eq!((to, heard.nonce), (world::peer_id(1), Nonce([start; 32])));
+                    answered[usize::from(start)] += 1;
+                }
+            }
+            world.now = world.now + Nanos::from_millis(5);
+        }
+        world.now = world.now + Nanos::from_millis(490);
+    }
+    assert_eq!(answered[1], 20, "each time that it came");
+    assert!(
+        (5..=11).contains(&answered[0]),
+        "and the old one every second time: {answered:?}"
+    );
+}

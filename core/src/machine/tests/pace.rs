@@ -77,6 +77,50 @@ fn a_value_that_a_quorum_held_and_did_not_decide_gives_way_to_a_new_one() {
 }
 
 #[test]
+fn a_connected_validator_that_never_signs_costs_each_lost_round_a_few_seconds_at_most() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    // It is connected, follows the chain, and says that it could propose. Nobody hears anything that it signs.
+    let silent = 3;
+    world.drop = Box::new(move |from, _, _, _| from == silent);
+    world.lose_stream = Box::new(move |from, _, _| from == silent);
+    for node in 0..3 {
+        world.nodes[node].client.syncing = true;
+    }
+    let later = |world: &World| world.nodes[0].core.as_ref().and_then(|core| core.round()) >= Some(Round(200));
+    assert!(
+        world.run(Nanos::from_millis(3_600_000), later),
+        "round 200 within an hour"
+    );
+    let core = world.nodes[0].core.as_ref().expect("it runs");
+    let began: Vec<_> = core.contest.began.iter().collect();
+    let two_seconds = Nanos::from_millis(2_000);
+    let mut turns = 0;
+    for pair in began.windows(2) {
+        let ((round, from), (_, to)) = (pair[0], pair[1]);
+        let is_its_turn = *world::validators(4).proposer(core.current(), *round) == world::address_of(silent);
+        turns += u32::from(is_its_turn);
+        let away = core.durations.propose_away;
+        let propose = match is_its_turn {
+            true => two_seconds,
+            false => away + Nanos(away.0 / 4 * u64::from(round.0)),
+        };
+        let most = propose + two_seconds + Nanos::from_millis(500);
+        assert!(to.since(*from) <= most, "round {round} took {:?}", to.since(*from));
+    }
+    assert!(turns >= 8, "it had {turns} turns");
+    for node in 0..3 {
+        world.nodes[node].client.syncing = false;
+    }
+    let stood = world.head(0);
+    let ten_seconds = Nanos::from_millis(10_000);
+    assert!(world.run(ten_seconds, |world| (0..3).all(|node| world.head(node) > stood)));
+    world.assert_agreement();
+    world.assert_nobody_stopped();
+}
+
+#[test]
 fn after_a_pause_what_came_is_read_before_a_wait_ends() {
     let mut world = World::new(4);
     world.start_all();
