@@ -12,6 +12,7 @@
 
 pub mod fit;
 pub mod network;
+pub mod outputs;
 pub mod staged;
 
 use std::fs::{self, File, OpenOptions};

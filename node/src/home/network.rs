@@ -14,8 +14,8 @@ use crate::config::{Config, ConfigError, PeerAddress, Sources, write};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::execution::{FieldError, GenesisOptions, execution_genesis, genesis_hash};
 use crate::genesis::{Genesis, GenesisErrors, GenesisFile};
-use crate::home::fit;
 use crate::home::{Contents, Home, HomeError};
+use crate::home::{fit, outputs};
 use crate::keys::{self, Keys};
 
 /// Chain id of a network unless its maker chooses another.
@@ -209,6 +209,7 @@ fn check(
         };
         let (config, layers) = Config::load(home(index).root(), &sources)?;
         wrong.extend(fit::misfits(&config, &layers, &genesis, keys));
+        wrong.extend(outputs::misplaced(&home(index), &config, &layers));
         // The answer is the same for each node.
         let misfit = EmbeddedClient::misfit(embedded, &config, &layers, Some(&genesis));
         wrong.extend(misfit.filter(|_| index == 0));

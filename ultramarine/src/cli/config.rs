@@ -123,6 +123,14 @@ mod tests {
             );
         }
 
+        let error = check(&args(&["log.file=validator.key"]))
+            .expect_err("a key")
+            .to_string();
+        assert!(
+            error.starts_with("flag --set: log.file is ") && error.contains("which is the validator's key"),
+            "{error}"
+        );
+
         std::fs::write(home.root().join("jwt.hex"), "no hex").expect("ours");
         let error = check(&args(&["retention.blobs_heights=1"]))
             .expect_err("both")

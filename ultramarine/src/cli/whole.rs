@@ -8,7 +8,7 @@ use anyhow::bail;
 use ultramarine_node::config::{Config, Layers};
 use ultramarine_node::embedded::EmbeddedClient;
 use ultramarine_node::genesis::Genesis;
-use ultramarine_node::home::{Home, fit};
+use ultramarine_node::home::{Home, fit, outputs};
 use ultramarine_node::keys::{self, Keys};
 
 use crate::cli::home::HomeArgs;
@@ -35,6 +35,7 @@ impl Whole {
         let keys = sound(home.keys(), &mut wrong);
         if let Some((_, config, layers)) = &loaded {
             sound(keys::read_secret(&config.engine.jwt_secret), &mut wrong);
+            wrong.extend(outputs::misplaced(&home, config, layers));
             if let (Some(genesis), Some(keys)) = (&genesis, &keys) {
                 wrong.extend(fit::misfits(config, layers, genesis, keys));
             }
