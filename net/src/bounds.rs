@@ -89,9 +89,12 @@ pub const CONTROL_FRAME: Duration = WRITE_STALL;
 pub const LATE: Nanos = Nanos::from_millis(500);
 /// Pace of the slowest honest sender, 10 MB/s. The deadlines of sync are made of it (`Limits::sync_timeout`).
 pub const PACE_BYTES_PER_MS: u64 = 10_000;
-/// A sender slower than this is charged if others want its room: a megabit a second, about a blob a second.
+/// A value that comes more slowly than this loses its room if others want it, and whoever sends so slowly is charged: a
+/// megabit a second, about a blob a second. A hundred megabits shared by ninety receivers are still more.
 pub const DRIBBLE_BYTES_PER_MS: u64 = 125;
-/// How long a stream may take to come up to [`PACE_BYTES_PER_MS`] before it can lose its room to others.
+/// How long a time at least is looked at, once a value has its room for longer, to say at what pace it comes.
+pub const PACE_WINDOW: Nanos = Nanos::from_millis(10_000);
+/// How long a stream may take to get going before its value can lose its room to others.
 pub const LAG_GRACE: Nanos = Nanos::from_millis(1_000);
 /// How often the join looks whether senders have fallen behind, so that waiting streams can have their room.
 pub const ROOM_RETRY: Nanos = Nanos::from_millis(250);
@@ -270,6 +273,8 @@ const _: () = assert!(HANDSHAKES_PER_ADDRESS_MAX * 2 <= HANDSHAKES_MAX);
 // Sites and purses of all that can be connected fit, so that only the quiet are forgotten.
 const _: () = assert!(SITES_MAX > HANDSHAKES_MAX + PEERS_MAX);
 const _: () = assert!(PURSES_MAX >= 2 * PEERS_MAX);
+// A window says more than its grace.
+const _: () = assert!(PACE_WINDOW.0 > 2 * LAG_GRACE.0);
 // A sender that keeps pace never dribbles.
 const _: () = assert!(DRIBBLE_BYTES_PER_MS < PACE_BYTES_PER_MS);
 // Two keep-alives may be lost before a connection is idle.

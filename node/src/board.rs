@@ -2,6 +2,8 @@
 //!
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
+mod beginnings;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use ultramarine_core::clocks::{self, Grade};
 use ultramarine_core::io::Event;
-use ultramarine_runtime::Clock;
+use ultramarine_runtime::Moment;
 use ultramarine_types::storage::Source;
 use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Round, ValueId};
 
@@ -19,6 +21,9 @@ use ultramarine_engine::Waiting;
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
 use crate::catch_up::{CatchUp, CatchUpStatus, HealingProgress};
 use crate::disk::DiskOutlook;
+
+use beginnings::Turns;
+pub use beginnings::{Condition, Disturbance, DisturbanceKind};
 
 /// Decided heights the snapshot lists.
 pub const RECENT_MAX: usize = 32;
@@ -38,26 +43,6 @@ pub const HUNG_SECONDS: u64 = 5;
 pub struct HungTile {
     pub tile: String,
     pub seconds: u64,
-}
-
-/// What happened to the process as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DisturbanceKind {
-    /// The wall clock was set.
-    ClockStep,
-    /// Nothing here ran for a while.
-    Pause,
-}
-
-/// Something that happened to the process as a whole, and may have cost it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Disturbance {
-    pub kind: DisturbanceKind,
-    /// When it was seen, in Unix seconds.
-    pub unix_s: u64,
-    /// One line for the operator.
-    pub what: String,
 }
 
 /// A peer that the configuration names.
@@ -122,29 +107,6 @@ pub struct NodeIdentity {
     pub validators: usize,
 }
 
-/// Whether something is so, and why.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Condition {
-    pub on: bool,
-    /// One line for the operator.
-    pub why: String,
-    /// Since when it is so, in Unix seconds. What changes the reason alone does not change it.
-    #[serde(default)]
-    pub since_unix_s: u64,
-}
-
-impl Condition {
-    /// What a condition is from now on.
-    fn turned(before: Option<&Self>, on: bool, why: &str, now_unix_s: u64) -> Self {
-        let same = before.filter(|before| before.on == on);
-        Self {
-            on,
-            why: why.to_owned(),
-            since_unix_s: same.map_or(now_unix_s, |before| before.since_unix_s),
-        }
-    }
-}
-
 /// A decided height, in short.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DecisionSummary {
@@ -183,7 +145,8 @@ pub struct Snapshot {
     pub readiness: Option<Condition>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
-    /// Highest decided height any peer claims, or our own.
+    /// Highest height known to be decided: ours, one that a certificate proves, or that more than a third of the power
+    /// claims.
     pub best_tip: Height,
     pub peers: usize,
     /// Heights decided since the process started.
@@ -250,6 +213,8 @@ pub struct Snapshot {
     /// How an execution client that lags behind us is fed; `None`: it does not lag.
     #[serde(default)]
     pub client_catch_up: Option<CatchUpStatus>,
+    #[serde(skip)]
+    turns: Turns,
 }
 
 /// Shared by the core tile, HTTP and the devnet.
@@ -307,6 +272,7 @@ impl Board {
                 limits_low: Vec::new(),
                 catch_up: None,
                 client_catch_up: None,
+                turns: Turns::default(),
             }),
             catch_up: Mutex::default(),
             client_catch_up: Mutex::default(),
@@ -332,7 +298,12 @@ impl Board {
 
     /// Notes an event of the core.
     pub fn apply(&self, event: &Event) {
-        let mut snapshot = self.lock();
+        self.apply_at(event, Moment::now());
+    }
+
+    fn apply_at(&self, event: &Event, now: Moment) {
+        let mut guard = self.lock();
+        let snapshot = &mut *guard;
         match event {
             Event::Round {
                 height,
@@ -370,7 +341,8 @@ impl Board {
                 self.heights.send_replace(certificate.height);
             }
             Event::Readiness { ready, why, .. } => {
-                snapshot.readiness = Some(Condition::turned(snapshot.readiness.as_ref(), *ready, why, unix_s()));
+                let (before, begun) = (snapshot.readiness.as_ref(), &mut snapshot.turns.readiness);
+                snapshot.readiness = Some(Condition::turned(before, *ready, why, begun, now));
             }
             Event::Executed { height } => snapshot.executed_height = *height,
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
@@ -378,7 +350,8 @@ impl Board {
             Event::Signing { active, usual, why, .. } => {
                 let mut silence = locked(&self.usual_silence);
                 *silence = (*usual && !active).then(|| silence.unwrap_or_else(Instant::now));
-                snapshot.signing = Some(Condition::turned(snapshot.signing.as_ref(), *active, why, unix_s()));
+                let (before, begun) = (snapshot.signing.as_ref(), &mut snapshot.turns.signing);
+                snapshot.signing = Some(Condition::turned(before, *active, why, begun, now));
             }
             Event::Lag { best, .. } => snapshot.best_tip = snapshot.height.max(*best),
             Event::Damaged { damaged_count, .. } | Event::Restored { damaged_count, .. } => {
@@ -467,7 +440,8 @@ impl Board {
     }
 
     /// Something happened to the process as a whole.
-    pub fn disturbed(&self, disturbance: Disturbance) {
+    pub fn disturbed(&self, kind: DisturbanceKind, what: String, now: Moment) {
+        let disturbance = Disturbance::seen(kind, what, now);
         let mut snapshot = self.lock();
         if snapshot.disturbances.len() == DISTURBANCES_MAX {
             snapshot.disturbances.pop_front();
@@ -492,15 +466,21 @@ impl Board {
 
     /// The node as it is now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+        self.snapshot_at(Moment::now())
+    }
+
+    pub(crate) fn snapshot_at(&self, now: Moment) -> Snapshot {
+        let mut snapshot = Snapshot {
             waiting: self.waiting.reason(),
             slow_call: self.waiting.slow_call(),
             usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
-            catch_up: self.catch_up_status(Clock::start().now()),
-            client_catch_up: locked(&self.client_catch_up).status(Clock::start().now()),
+            catch_up: self.catch_up_status(now.at),
+            client_catch_up: locked(&self.client_catch_up).status(now.at),
             ..self.lock().clone()
-        }
+        };
+        snapshot.date(now);
+        snapshot
     }
 
     fn usual_silence_s(&self, now: Instant) -> Option<u64> {
@@ -566,10 +546,6 @@ impl Snapshot {
 
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unix_s() -> u64 {
-    Clock::unix_ns() / 1_000_000_000
 }
 
 /// Words an offset for people; `whose` ends in a verb.

@@ -6,7 +6,8 @@
 //!   board, store ──▶ Facts ──▶ CATALOGUE, entry by entry ──▶ Spells: since when ──▶ /health, /metrics, live views
 //! ```
 //!
-//! Keeps: an entry is listed once at most, and what is over is not listed.
+//! Keeps: an entry is listed once at most. What is over is not listed, except events that are told for a while: they
+//! say how long ago they were.
 
 mod catalogue;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use ultramarine_core::room::crowded;
-use ultramarine_runtime::{Clock, Gauge, Registry};
+use ultramarine_runtime::{Gauge, Moment, Registry};
 use ultramarine_types::ChainParams;
 use ultramarine_types::storage::Source;
 
@@ -53,7 +54,6 @@ pub struct Facts<'a> {
     pub shortage: Option<&'a str>,
     /// How the newest block comes close to the chain's bounds.
     pub crowded: Option<&'a str>,
-    pub unix_s: u64,
 }
 
 impl<'a> Facts<'a> {
@@ -63,7 +63,6 @@ impl<'a> Facts<'a> {
             snapshot,
             shortage: None,
             crowded: None,
-            unix_s: unix_s(),
         }
     }
 
@@ -83,8 +82,11 @@ pub struct ActiveCondition {
     pub what: String,
     /// What the operator does.
     pub action: String,
-    /// When this spell of it began, in Unix seconds.
+    /// When this spell of it began, in Unix seconds by the wall clock as it is now.
     pub since_unix_s: u64,
+    /// Whether it tells of something that is over. Its words say how long ago that was.
+    #[serde(default)]
+    pub is_over: bool,
 }
 
 /// Why a node with this board should not be relied on; empty when it is ready.
@@ -128,7 +130,6 @@ impl Conditions {
             snapshot: &snapshot,
             shortage: shortage.as_deref(),
             crowded: crowded.as_deref(),
-            unix_s: unix_s(),
         };
         let found: Vec<_> = facts.judged().collect();
         for (entry, shown) in CATALOGUE.iter().zip(&self.shown) {
@@ -136,7 +137,7 @@ impl Conditions {
         }
         // Every writer leaves the spells whole.
         let mut spells = self.spells.lock().unwrap_or_else(PoisonError::into_inner);
-        spells.listed(found, facts.unix_s)
+        spells.listed(found, Moment::now())
     }
 }
 
@@ -155,33 +156,34 @@ pub fn register_metrics(registry: &Registry) -> Vec<Gauge> {
 /// When each condition that lasts began.
 #[derive(Debug, Default)]
 struct Spells {
-    begun: BTreeMap<&'static str, u64>,
+    begun: BTreeMap<&'static str, Moment>,
 }
 
 impl Spells {
-    fn listed(&mut self, found: Vec<(&'static CatalogueEntry, String)>, unix_s: u64) -> Vec<ActiveCondition> {
+    fn listed(&mut self, found: Vec<(&'static CatalogueEntry, String)>, now: Moment) -> Vec<ActiveCondition> {
         self.begun
             .retain(|id, _| found.iter().any(|(entry, _)| entry.id == *id));
-        let mut listed: Vec<ActiveCondition> = found
+        let mut listed: Vec<(Moment, ActiveCondition)> = found
             .into_iter()
-            .map(|(entry, what)| ActiveCondition {
-                id: entry.id.to_owned(),
-                severity: entry.severity,
-                what,
-                action: entry.action.to_owned(),
-                since_unix_s: *self.begun.entry(entry.id).or_insert(unix_s),
+            .map(|(entry, what)| {
+                let begun = *self.begun.entry(entry.id).or_insert(now);
+                let condition = ActiveCondition {
+                    id: entry.id.to_owned(),
+                    severity: entry.severity,
+                    what,
+                    action: entry.action.to_owned(),
+                    since_unix_s: begun.unix_s_as_of(now),
+                    is_over: entry.is_over,
+                };
+                (begun, condition)
             })
             .collect();
         // The sort is stable: of equal age, the catalogue's order stays.
-        listed.sort_by_key(|condition| (condition.severity, condition.since_unix_s));
+        listed.sort_by_key(|(begun, condition)| (condition.severity, begun.at));
         assert!(
             listed.len() == self.begun.len(),
             "a spell lasts as long as its condition"
         );
-        listed
+        listed.into_iter().map(|(_, condition)| condition).collect()
     }
-}
-
-fn unix_s() -> u64 {
-    Clock::unix_ns() / 1_000_000_000
 }

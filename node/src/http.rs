@@ -59,7 +59,7 @@ pub mod value;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
@@ -106,7 +106,7 @@ pub struct HttpState {
     /// How often a stream of events says something.
     keep_alive: Duration,
     /// When this process began to answer.
-    started: SystemTime,
+    started: Instant,
     live: Arc<live::LiveState>,
     index: Arc<Mutex<BlobIndex>>,
     /// Held by whoever reads a step for the index. Nobody reads with the index itself in hand.
@@ -130,7 +130,7 @@ impl HttpState {
             peers: PeerBook::default(),
             origins: Arc::default(),
             keep_alive: beacon::events::KEEP_ALIVE,
-            started: SystemTime::now(),
+            started: Instant::now(),
             live: live::fresh(),
             index: Arc::default(),
             reading: Arc::default(),

@@ -39,6 +39,8 @@ pub struct CoreMetrics {
     client_ready: Gauge,
     signing: Gauge,
     best_tip: Gauge,
+    /// The newest lag that we heard of.
+    told_tip: Height,
     decided: Counter,
     decided_late: Counter,
     synced: Counter,
@@ -74,6 +76,7 @@ impl CoreMetrics {
             clock: Clock::start(),
             stage_log: registry.stage_log(),
             deciding: Height::GENESIS,
+            told_tip: Height::GENESIS,
             clock_offset,
             clock_peers_off: gauge(
                 "ultramarine_clock_peers_off_count",
@@ -107,7 +110,8 @@ impl CoreMetrics {
             ),
             best_tip: gauge(
                 "ultramarine_sync_best_tip_count",
-                "Highest decided height any peer claims.",
+                "Highest height known to be decided: ours, or one that a certificate proves or more than a third of \
+                 the voting power claims.",
             ),
             decided: counter(
                 "ultramarine_consensus_decisions_total",
@@ -129,6 +133,18 @@ impl CoreMetrics {
                 "Pieces of evidence against validators seen.",
             ),
         }
+    }
+
+    /// What was decided here before the start.
+    pub fn resume(self, head: Height) -> Self {
+        self.at(head);
+        self
+    }
+
+    fn at(&self, height: Height) {
+        let shown = |height: Height| i64::try_from(height.0).unwrap_or(i64::MAX);
+        self.height.set(shown(height));
+        self.best_tip.set(shown(height.max(self.told_tip)));
     }
 
     /// Notes that something of a value happens now. Nobody has verified its height, so only the current one counts.
@@ -162,7 +178,7 @@ impl CoreMetrics {
                 synced,
                 ..
             } => {
-                self.height.set(i64::try_from(certificate.height.0).unwrap_or(i64::MAX));
+                self.at(certificate.height);
                 self.decided.inc();
                 if certificate.round.0 > 0 {
                     self.decided_late.inc();
@@ -200,7 +216,10 @@ impl CoreMetrics {
             Event::InvalidValue { .. } => self.invalid.inc(),
             Event::Evidence(_) => self.evidence.inc(),
             Event::Signing { active, .. } => self.signing.set(i64::from(*active)),
-            Event::Lag { best, .. } => self.best_tip.set(i64::try_from(best.0).unwrap_or(i64::MAX)),
+            Event::Lag { ours, best } => {
+                self.told_tip = *best;
+                self.at(*ours);
+            }
             Event::Clock {
                 offset_ns, peers_off, ..
             } => {
@@ -306,6 +325,48 @@ mod tests {
         for (stage, count) in [("commit", 2), ("import", 1)] {
             let line = format!("\nultramarine_stage_client_seconds_count{{stage=\"{stage}\"}} {count}\n");
             assert!(text.contains(&line), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_best_tip_is_never_below_our_own_height_nor_left_behind() {
+        let registry = Registry::new();
+        let mut metrics = CoreMetrics::new(&registry).resume(Height(7));
+        let shows = |tip: u64, height: u64| {
+            let text = registry.render();
+            for (name, number) in [("sync_best_tip", tip), ("consensus_height", height)] {
+                let line = format!("\nultramarine_{name}_count {number}\n");
+                assert!(text.contains(&line), "no {line:?} in {text}");
+            }
+        };
+        let decided = |height| Event::Decided {
+            certificate: ultramarine_types::CommitCertificate {
+                height: Height(height),
+                round: ultramarine_types::Round(0),
+                value_id: ValueId::ZERO,
+                signatures: Vec::new(),
+            },
+            blobs: 0,
+            bytes: 0,
+            origin_proposer: Address::ZERO,
+            origin_round: ultramarine_types::Round(0),
+            block_hash: ultramarine_types::Hash::ZERO,
+            synced: false,
+        };
+        let lag = |ours, best| Event::Lag {
+            ours: Height(ours),
+            best: Height(best),
+        };
+        shows(7, 7);
+        for (event, tip, height) in [
+            (decided(8), 8, 8),
+            (lag(8, 11), 11, 8),
+            (decided(9), 11, 9),
+            (lag(9, 9), 9, 9),
+            (decided(10), 10, 10),
+        ] {
+            metrics.apply(&event);
+            shows(tip, height);
         }
     }
 

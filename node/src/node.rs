@@ -214,9 +214,10 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         control::start(&crew.halt, &config.node.data_dir, log);
     }
     tiles::watchdog::start(&crew.halt, watchdog).map_err(start_error("starting the watchdog"))?;
+    let head = board.snapshot().height;
     let audience = Audience {
         board,
-        metrics: CoreMetrics::new(&crew.registry),
+        metrics: CoreMetrics::new(&crew.registry).resume(head),
         recorder,
         line: HeightLine::new(crew.registry.stage_log()),
         said: tiles::core::SaidBefore::default(),

@@ -56,7 +56,7 @@ pub fn render(run: &Run) -> String {
         "All nodes together, from their HdrHistograms (three significant digits). The full distributions lie beside \
          this file as <code>.hgrm</code>. The client’s share is how long calls to it were open. Stages \
          between build and import that show none wait for no client; that of commit is what was open from the start of \
-         its round to the decision.",
+         its height’s first round to the decision.",
         &tables::percentiles(&stages),
     );
     section(
@@ -221,6 +221,6 @@ const fn meaning_of(stage: Stage) -> &'static str {
         Stage::Execute => "payload handed to the execution client → its answer",
         Stage::Vote => "value valid here → decision",
         Stage::Import => "decision → execution client’s head",
-        Stage::Commit => "proposal started → decision, the whole way",
+        Stage::Commit => "first round’s proposal started → decision, the whole way",
     }
 }

@@ -46,7 +46,7 @@ pub mod topology;
 pub mod watch;
 
 pub use buffer::{AlignedBuffer, BufferPool};
-pub use clock::Clock;
+pub use clock::{Clock, Moment};
 pub use halt::{Halt, Reason};
 pub use link::{Closed, Receiver, Sender, link};
 pub use metrics::{Counter, Gauge, Histogram, MetricFamily, Registry};

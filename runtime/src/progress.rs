@@ -6,6 +6,8 @@
 //!                  (now)                     (now)   or "unknown", where too little is known or nothing moves
 //! ```
 //!
+//! Where nothing moves, no time counts down: after 10 s it is unknown.
+//!
 //! The total may grow while the work goes on, as that of a node that catches up with a chain. What counts is then how
 //! fast the distance shrinks.
 //!
@@ -24,6 +26,8 @@ const SAMPLE_EVERY: Nanos = Nanos::from_millis(500);
 const SPAN_MIN: Nanos = Nanos::from_millis(1_000);
 /// The window, and its two ends.
 const SAMPLES_MAX: usize = (WINDOW.0 / SAMPLE_EVERY.0) as usize + 2;
+/// Where nothing was done for so long, nobody knows how long the rest takes.
+const STILL_MAX: Nanos = Nanos::from_millis(10_000);
 /// A time beyond this is no estimate.
 const LEFT_MAX_S: f64 = 10.0 * 365.0 * 86_400.0;
 
@@ -164,11 +168,15 @@ impl Estimator {
         let rate = |from: u64, to: u64| (to as f64 - from as f64) / seconds;
         let per_second = (is_fresh && span >= SPAN_MIN && last.done > first.done).then(|| rate(first.done, last.done));
         let remaining = last.total.map(|total| total.saturating_sub(last.done));
-        let seconds_left = match (remaining, per_second) {
-            (Some(0), _) => Some(0),
-            (Some(remaining), Some(rate_done)) => {
-                let growth = match (first.total, last.total) {
-                    (Some(before), Some(after)) => rate(before, after),
+        let moved = self.moved().filter(|moved| now.since(moved.at) <= STILL_MAX);
+        let seconds_left = match (remaining, per_second, moved) {
+            (Some(0), ..) => Some(0),
+            (Some(remaining), Some(rate_done), Some(moved)) => {
+                let growth = match (first.total, moved.total) {
+                    // Up to the newest step: a goal that stands still as well makes no time pass faster.
+                    (Some(before), Some(after)) => {
+                        (after as f64 - before as f64) * 1e9 / moved.at.since(first.at).0 as f64
+                    }
                     _ => 0.0,
                 };
                 let left = remaining as f64 / (rate_done - growth);
@@ -188,6 +196,14 @@ impl Estimator {
             per_second,
             seconds_left,
         })
+    }
+
+    /// The newest sample with which something was done.
+    fn moved(&self) -> Option<&Sample> {
+        let pairs = self.samples.iter().zip(self.samples.iter().skip(1)).rev();
+        pairs
+            .map(|(before, after)| (before.done, after))
+            .find_map(|(before, after)| (after.done > before).then_some(after))
     }
 }
 
@@ -307,6 +323,30 @@ mod tests {
         assert_eq!(run(11, 1), Some(90), "900 heights at 10 a second");
         assert_eq!(run(1, 1), None, "it comes no nearer");
         assert_eq!(run(1, 2), None, "it moves away");
+    }
+
+    #[test]
+    fn no_time_counts_down_while_nothing_moves() {
+        // Steps of 64 heights, and a goal that moves on by one a second until second 60: both stand still from there.
+        let mut estimator = Estimator::default();
+        let (mut before, mut known_until) = (None, 0);
+        for second in 0..=100_u64 {
+            let decided = 400 + second.min(60);
+            let done = 64 * (second.min(60) / 12);
+            estimator.observe(at(1_000 * second), done, Some(decided));
+            let left = estimator.estimate(at(1_000 * second)).expect("observed").seconds_left;
+            if second > 60 {
+                if let (Some(left), Some(before)) = (left, before) {
+                    assert!(
+                        left >= before,
+                        "{left} s left after {before} s, {second} s after the start"
+                    );
+                }
+                known_until = if left.is_some() { second } else { known_until };
+            }
+            before = left;
+        }
+        assert_eq!(known_until, 70, "what has not moved for 10 s is unknown");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use ultramarine_core::io::Event;
 use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::{Height, Nanos};
 
+use crate::checks::Violation;
 use crate::config::RunConfig;
 use crate::network::Weather;
 use crate::world::{World, WorldNotice};
@@ -34,7 +35,7 @@ pub struct Cell {
 }
 
 /// Times from the moment at which the proposer begins to send.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     pub cell: Cell,
     /// When the last byte of a direct stream arrives.
@@ -46,6 +47,8 @@ pub struct Measured {
     /// The round in which they did.
     pub round: u32,
     pub events: u64,
+    /// What broke before that: then it is no measurement.
+    pub violation: Option<Violation>,
 }
 
 impl Cell {
@@ -105,6 +108,7 @@ impl Cell {
             decided: None,
             round: 0,
             events: 0,
+            violation: None,
         };
         if self.least() > limit {
             return measured;
@@ -147,6 +151,7 @@ impl Cell {
             }
         }
         measured.events = world.events();
+        measured.violation = world.checks.violation.take();
         measured
     }
 }
@@ -156,11 +161,15 @@ impl Measured {
     pub const HEAD: &str =
         "validators  blobs   Mbit/s  ms one way   model s   whole s   least s  decided s  round      events";
 
-    /// One line of a table.
+    /// One line of a table, and a second one if something broke.
     pub fn line(&self) -> String {
+        let broken = self
+            .violation
+            .as_ref()
+            .map_or(String::new(), |it| format!("\nFAILED {it}"));
         let seconds = |span: Option<Nanos>| span.map_or("-".to_owned(), |span| format!("{:.3}", span.0 as f64 / 1e9));
         format!(
-            "{:>10} {:>6} {:>8} {:>11} {:>9} {:>9} {:>9} {:>10} {:>6} {:>11}",
+            "{:>10} {:>6} {:>8} {:>11} {:>9} {:>9} {:>9} {:>10} {:>6} {:>11}{broken}",
             self.cell.validators,
             self.cell.blobs,
             self.cell.megabits_per_second,
@@ -208,6 +217,47 @@ mod tests {
         assert_eq!(cell.least().0 / 1_000_000_000, 708);
         let measured = cell.measure(1, Nanos::from_millis(600_000));
         assert_eq!((measured.decided, measured.events), (None, 0));
+    }
+
+    /// All copies over such a line need 48 s. Rounds are short beside that, so many blocks are under way, and more of
+    /// them than a node has room for.
+    #[test]
+    fn a_block_that_takes_longer_than_many_rounds_is_decided_soon_after_it_arrived() {
+        let cell = Cell {
+            validators: 10,
+            blobs: 96,
+            megabits_per_second: 20,
+            latency_ms: 5,
+        };
+        let measured = cell.measure(1, Nanos::from_millis(600_000));
+        assert_eq!(measured.violation, None);
+        let (whole, decided) = (measured.whole.expect("whole"), measured.decided.expect("decided"));
+        let model = cell.model();
+        assert!(whole < model + Nanos::from_millis(2_000), "{whole:?} for {model:?}");
+        assert!(decided.0 < 2 * model.0, "{decided:?} for {model:?}");
+    }
+
+    #[test]
+    fn what_broke_is_told_and_is_no_time() {
+        let cell = Cell {
+            validators: 4,
+            blobs: 6,
+            megabits_per_second: 100,
+            latency_ms: 5,
+        };
+        let mut measured = cell.measure(1, Nanos::from_millis(60_000));
+        assert!(!measured.line().contains("FAILED"));
+        measured.violation = Some(Violation {
+            invariant: "I14",
+            node: 2,
+            at: Nanos::from_millis(1500),
+            what: "height 2 is not decided".to_owned(),
+        });
+        let line = measured.line();
+        assert!(
+            line.ends_with("\nFAILED I14 at 1.500000 s by node 2: height 2 is not decided"),
+            "{line}"
+        );
     }
 
     #[test]

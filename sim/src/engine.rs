@@ -181,6 +181,11 @@ impl ScriptedEl {
         self.running && self.mood(now).is_none() && is_usual
     }
 
+    /// Most blobs of a block that it builds.
+    pub const fn blobs_max(&self) -> u32 {
+        self.blobs_range.1
+    }
+
     /// Blocks built from here on carry so many blobs, low and high.
     pub fn set_blobs(&mut self, blobs_range: (u32, u32)) {
         self.blobs_range = blobs_range;

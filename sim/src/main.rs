@@ -101,11 +101,12 @@ impl Curves {
         cells
     }
 
-    /// Measures all, and prints each line when those before it are printed.
-    fn print(&self, threads: usize) {
+    /// Measures all, and prints each line when those before it are printed. Answers whether nothing broke.
+    fn print(&self, threads: usize) -> bool {
         let cells = self.cells();
         let next = AtomicUsize::new(0);
         let done = Mutex::new((0, BTreeMap::new()));
+        let is_clean = AtomicBool::new(true);
         print::line_or_end(Measured::HEAD);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -113,6 +114,7 @@ impl Curves {
                     while let Some(position) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|it| *it < cells.len())
                     {
                         let measured = cells[position].measure(self.seed, Nanos::from_millis(self.limit * 1000));
+                        is_clean.fetch_and(measured.violation.is_none(), Ordering::Relaxed);
                         let mut done = done.lock().expect("no thread panics while it prints");
                         let (printed, waiting) = &mut *done;
                         waiting.insert(position, measured);
@@ -124,6 +126,7 @@ impl Curves {
                 });
             }
         });
+        is_clean.into_inner()
     }
 }
 
@@ -160,10 +163,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     arguments.shown().into_iter().for_each(shown::words);
     let is_clean = match &arguments.mode {
-        Some(Mode::Curves(curves)) => {
-            curves.print(arguments.threads());
-            true
-        }
+        Some(Mode::Curves(curves)) => curves.print(arguments.threads()),
         Some(Mode::Liveness) => arguments.liveness(),
         None if arguments.scenario.as_deref() == Some("list") => {
             for scenario in scenarios::ALL {

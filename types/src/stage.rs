@@ -17,7 +17,8 @@ pub enum Stage {
     Vote,
     /// Decision to `forkchoiceUpdated` answered `VALID` on it.
     Import,
-    /// Proposal started to decision: what "commit latency" means in the status line.
+    /// The first round's proposal started to decision, rounds that were lost included: what "commit latency" means in
+    /// the status line. A height that came decided has none.
     Commit,
 }
 

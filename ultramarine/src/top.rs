@@ -37,7 +37,7 @@ use watch::{NodeAddress, Reading};
 const FRAME_INTERVAL: Duration = Duration::from_millis(200);
 /// What `--once` draws on: a small terminal's width, and as many lines as a screen could need.
 const ONCE_COLUMNS: u16 = 80;
-const ONCE_ROWS: u16 = 48;
+const ONCE_ROWS: u16 = 400;
 /// Readings and keys that may wait for the loop.
 const WAITING_MAX: usize = 64;
 
@@ -65,7 +65,7 @@ pub async fn run(options: TopOptions) -> anyhow::Result<()> {
 /// One frame, as text. An error if no node answered.
 async fn once(options: &TopOptions, glyphs: Glyphs) -> anyhow::Result<()> {
     let mut app = TopApp::new(&options.nodes, glyphs);
-    app.has_keys = false;
+    (app.has_keys, app.is_whole) = (false, true);
     let mut asking = tokio::task::JoinSet::new();
     for (node, address) in options.nodes.iter().cloned().enumerate() {
         asking.spawn(async move { (node, watch::ask_once(&address).await) });

@@ -232,10 +232,13 @@ impl Core {
         if let Err(broken) = rules::check(&self.config.chain, &self.parent(), &init.metadata) {
             return self.stop(Stop::DecidedInvalid(DecidedFault::Metadata { key, broken }));
         }
-        if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
-            self.stage(key, Stage::Vote, valid_at);
+        // What came decided was neither voted on nor committed here in a time of its own.
+        if let Some(since) = self.contest.under_way_since(&key.id, self.now) {
+            if let Some(valid_at) = self.values.get(&key).and_then(|value| value.valid_at) {
+                self.stage(key, Stage::Vote, valid_at);
+            }
+            self.stage(key, Stage::Commit, since);
         }
-        self.stage(key, Stage::Commit, self.contest.proposed_at);
         self.phase = Phase::Committing;
         self.timers.cancel_all();
         self.note_signers(&certificate);

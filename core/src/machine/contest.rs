@@ -53,8 +53,8 @@ pub(super) struct Contest {
     pub(super) heard: BTreeSet<ValueId>,
     /// In how many rounds a value was proposed, and not decided, that a quorum held when the round began.
     pub(super) failures: BTreeMap<ValueId, u32>,
-    /// When the round began, or we asked for our block of it.
-    pub(super) proposed_at: Nanos,
+    /// When the height's first round began, or we asked for our block of it; `None`: it has not begun.
+    pub(super) proposed_at: Option<Nanos>,
     /// Since when a peer has claimed to have decided the height.
     pub(super) claimed_since: Option<Nanos>,
     /// Since when it is known that others have.
@@ -83,6 +83,21 @@ impl Contest {
         round.0.saturating_add(ROUNDS_TOLD) > now.0 || self.marked.contains(&round)
     }
 
+    /// We ask for our block, in the round that began last.
+    pub(super) fn build(&mut self, now: Nanos) {
+        if self.began.len() == 1 {
+            self.proposed_at = Some(now);
+        }
+    }
+
+    /// Since when the height was under way here before it was decided; `None`: it came decided. It did so if a
+    /// certificate came without a proposal, or if all that decides was here when its first round began.
+    pub(super) fn under_way_since(&self, decided: &ValueId, now: Nanos) -> Option<Nanos> {
+        let is_proposed = self.proposals.keys().any(|(_, id)| id == decided);
+        let since = self.proposed_at.filter(|since| *since < now)?;
+        (is_proposed || !self.certificate_fed).then_some(since)
+    }
+
     /// A round begins: what nobody is told any more is dropped.
     pub(super) fn begin(&mut self, round: Round, now: Nanos, marked: BTreeSet<Round>) {
         self.marked = marked;
@@ -93,7 +108,9 @@ impl Contest {
         published.retain(|message| self.tells(message.round(), round));
         self.published = published;
         self.round = Some(round);
-        (self.round_at, self.proposed_at) = (now, now);
+        self.round_at = now;
+        // A round that was lost is part of the time that the height took.
+        self.proposed_at.get_or_insert(now);
         self.began.insert(round, now);
         while self.began.len() > BEGUN_MAX {
             self.began.pop_first();

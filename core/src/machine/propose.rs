@@ -181,7 +181,7 @@ impl Core {
         let parent = self.head.block;
         let timestamp = (self.unix_ns() / 1_000_000_000).max(parent.timestamp.saturating_add(1));
         self.proposer.begin(height, round, self.now);
-        self.contest.proposed_at = self.now;
+        self.contest.build(self.now);
         self.engine(EngineCall::Build {
             height,
             round,

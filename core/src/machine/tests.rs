@@ -4,6 +4,7 @@ mod asking;
 mod catchup;
 mod check;
 mod client;
+mod commit;
 mod costs;
 mod evidence;
 mod healing;

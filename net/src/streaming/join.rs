@@ -549,6 +549,7 @@ impl Machine for Join {
             self.streams
                 .values_mut()
                 .for_each(|stream| (stream.since, stream.progress) = (now, now));
+            self.begin_paces(now);
         }
         if let Some(key) = self.joining.keys().next().copied() {
             self.join_payload(now, key, out);

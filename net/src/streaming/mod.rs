@@ -5,6 +5,7 @@ mod contract;
 pub mod init;
 pub mod join;
 pub mod listset;
+mod pace;
 #[cfg(feature = "planted")]
 mod planted;
 pub mod ranges;

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ultramarine_types::canonical::sha256;
 use ultramarine_types::evidence::FalseValue;
-use ultramarine_types::limits::BLOB_BYTES;
+use ultramarine_types::limits::{BLOB_BYTES, PAYLOAD_CHUNK_BYTES};
 use ultramarine_types::network::Flaw;
 use ultramarine_types::storage::Tag;
 use ultramarine_types::verify::Refutation;
-use ultramarine_types::{Assembly, Hash, KzgCommitment, KzgProof, ListKind, Lists, Nanos, PeerId, ValueKey};
+use ultramarine_types::{Address, Assembly, Hash, KzgCommitment, KzgProof, ListKind, Lists, Nanos, PeerId, ValueKey};
 
 use super::bits::Bits;
 use super::contract::Missing;
 use super::init::{CheckedInit, chunk_bytes};
 use super::listset::ListSet;
+use super::pace::Pace;
 
 /// Where one payload chunk stands.
 #[derive(Debug)]
@@ -81,8 +82,10 @@ pub(super) struct Pending {
     pub wants_blobs: bool,
     /// Bytes reserved for it, and the peer for whose sake; `None` while parked.
     pub reserved: Option<(PeerId, usize)>,
-    /// When it was admitted: the oldest is parked first.
+    /// When it was admitted: the oldest is given up first.
     pub admitted: Nanos,
+    /// At what pace its bytes came since it has room.
+    pub pace: Pace,
     /// Its own proof does not hold, so it can never be good. It had room for this peer's sake.
     hopeless: Option<PeerId>,
     /// The lanes have jobs of it, and were not told to forget it.
@@ -118,6 +121,7 @@ impl Pending {
             wants_blobs,
             reserved: None,
             admitted,
+            pace: Pace::begin(admitted, 0),
             hopeless: None,
             is_at_lanes: false,
             holds: false,
@@ -146,6 +150,18 @@ impl Pending {
             0
         };
         self.init.init().metadata.payload_bytes as usize + self.init.lists_bytes() + blobs
+    }
+
+    /// Validator that signed its `Init`.
+    pub fn proposer(&self) -> Address {
+        self.init.init().metadata.origin_proposer
+    }
+
+    /// Bytes of the places that have right bytes, without the lists.
+    pub fn bytes_here(&self) -> usize {
+        let chunks = self.chunks.iter().filter(|chunk| !matches!(chunk, ChunkPlace::Empty));
+        let blobs = self.blobs.iter().flatten();
+        chunks.count() * PAYLOAD_CHUNK_BYTES + blobs.count() * BLOB_BYTES
     }
 
     /// Takes one list from the bytes of its items, if it is the one that the metadata binds.

@@ -60,6 +60,15 @@ pub fn large(height: u64, salt: u8, blobs: usize) -> Assembly {
     value
 }
 
+/// The same of another proposer.
+pub fn proposed_by(proposer: u8, mut value: Assembly) -> Assembly {
+    let mut init = value.init.as_ref().clone();
+    init.metadata.origin_proposer = Address([proposer; 20]);
+    value.key = init.key();
+    value.init = init.into();
+    value
+}
+
 /// A value whose proposer bound a proof that does not hold for one blob.
 pub fn false_value(height: u64, blobs: usize, wrong: usize) -> Assembly {
     value_with(height, 0, 1000, blobs, Some(wrong))

@@ -4,9 +4,10 @@ use ultramarine_net::bounds;
 use ultramarine_net::streaming::{Input, StopReason};
 use ultramarine_types::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_CHUNKS_MAX};
 use ultramarine_types::network::{Fault, NetEvent, OfferId};
+use ultramarine_types::storage::Tag;
 use ultramarine_types::{Assembly, Machine, Nanos, Outbox};
 
-use crate::fixture::{peer, same_bytes, value};
+use crate::fixture::{peer, proposed_by, same_bytes, value};
 use crate::rig::{Part, Rig, parts};
 
 /// Streams of the largest values, as many as there is room for, each from another peer. The first brings as much as an
@@ -61,29 +62,160 @@ fn who_dribbles_loses_its_room_to_who_needs_it() {
     );
 }
 
-#[test]
-fn who_is_only_slow_loses_its_room_and_is_not_charged() {
-    let mut rig = Rig::new(6);
-    let held = full_room(&mut rig);
-    // Half a megabyte in a second and a quarter: too slow for deadlines, and no dribble.
+/// Each but the first brings so many chunks more: half a megabyte in two seconds is no dribble, and too slow for
+/// deadlines.
+fn bring_slowly(rig: &mut Rig, held: &[(OfferId, Assembly)], chunks: std::ops::Range<usize>) {
     for (name, value) in &held[1..] {
-        for index in 0..8 {
+        for index in chunks.clone() {
             rig.part(*name, Part::Chunk(index), value);
         }
     }
+}
+
+#[test]
+fn who_is_only_slow_keeps_its_room_until_its_value_is_whole() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
     let wanted = value(4, 200, PAYLOAD_BYTES_MAX, 6);
     let stream = rig.admitted(peer(200), &wanted);
+    for second in 0..8 {
+        bring_slowly(&mut rig, &held, 4 * second..4 * second + 4);
+        let (first, value) = &held[0];
+        if second % 2 == 0 {
+            rig.part(*first, Part::Blob(second / 2), value);
+        }
+        rig.wait(Nanos::from_millis(1000));
+    }
+    assert!(rig.stopped.is_empty() && rig.charges.is_empty(), "{:?}", rig.stopped);
+    assert!(!rig.started.contains(&stream), "it waits");
+    // The second one becomes whole.
+    let (second, value) = &held[1];
+    (32..PAYLOAD_CHUNKS_MAX).for_each(|index| rig.part(*second, Part::Chunk(index), value));
+    (0..6).for_each(|index| rig.part(*second, Part::Blob(index), value));
+    rig.verify_all();
+    rig.wait(bounds::ROOM_RETRY);
+    assert!(rig.complete.iter().any(|it| same_bytes(&it.assembly, value)));
+    assert!(rig.started.contains(&stream), "there is room now");
+}
+
+#[test]
+fn a_fast_start_keeps_no_room_for_long() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    let wanted = value(4, 200, PAYLOAD_BYTES_MAX, 6);
+    let (first, first_value) = &held[0];
+    // A blob every two seconds and a half is no stall, and half a megabit a second.
+    for step in 0..9 {
+        // It is told to come back after a while, and does.
+        if step % 3 == 0 {
+            rig.admitted(peer(200), &wanted);
+        }
+        match step {
+            1..=6 => rig.part(*first, Part::Blob(step - 1), first_value),
+            7 => rig.part(*first, Part::Chunk(PAYLOAD_CHUNKS_MAX - 1), first_value),
+            _ => {}
+        }
+        bring_slowly(&mut rig, &held, 10 * step..10 * step + 10);
+        rig.wait(Nanos::from_millis(2500));
+        if rig.stopped.contains_key(first) {
+            break;
+        }
+    }
+    assert_eq!(
+        rig.stopped.get(first),
+        Some(&StopReason::Busy),
+        "it gave way, and is not charged"
+    );
+    assert!(rig.now < Nanos(2 * bounds::PACE_WINDOW.0) + Nanos::from_millis(2500));
+    let others = held[1..].iter().filter(|(name, _)| rig.stopped.contains_key(name));
+    assert_eq!(others.count(), 0, "nobody else did");
+}
+
+#[test]
+fn new_streams_of_the_same_bytes_earn_nothing() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    let stream = rig.admitted(peer(200), &value(4, 200, PAYLOAD_BYTES_MAX, 6));
+    let (second, value) = &held[1];
+    for step in 0..4 {
+        // None of these streams lags yet.
+        let again = rig.listed(peer(50 + step as u8), value);
+        rig.part(again, Part::Chunk(0), value);
+        bring_slowly(&mut rig, &held[1..], 4 * step..4 * step + 4);
+        rig.wait(Nanos::from_millis(900));
+    }
+    assert!(rig.started.contains(&stream));
+    assert!(rig.stopped.contains_key(second));
+    assert!(held[2..].iter().all(|(name, _)| !rig.stopped.contains_key(name)));
+}
+
+#[test]
+fn a_proposer_with_several_values_gives_way_to_one_without() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    // All come slowly. One of them has a little less than the others.
+    for (name, value) in &held[1..] {
+        let chunks = if value.key == held[2].1.key { 7 } else { 8 };
+        (0..chunks).for_each(|index| rig.part(*name, Part::Chunk(index), value));
+    }
+    let same = rig.admitted(peer(200), &value(4, 200, PAYLOAD_BYTES_MAX, 6));
     rig.wait(bounds::LAG_GRACE);
     rig.wait(bounds::ROOM_RETRY);
-    assert!(rig.started.contains(&stream));
+    assert!(!rig.started.contains(&same), "it is of the same proposer");
+    let other = rig.admitted(peer(201), &proposed_by(9, value(4, 201, PAYLOAD_BYTES_MAX, 6)));
+    assert!(rig.started.contains(&other));
     assert_eq!(
-        rig.stopped.values().collect::<Vec<_>>(),
-        [&StopReason::Busy],
-        "one gave way"
+        rig.stopped.keys().collect::<Vec<_>>(),
+        [&held[2].0],
+        "the one with the fewest bytes"
     );
     assert!(rig.charges.is_empty(), "{:?}", rig.charges);
     rig.wait(bounds::REFETCH_PAUSE);
     assert_eq!(rig.incomplete(), 1, "its value can come back");
+}
+
+#[test]
+fn what_is_certified_takes_the_room_of_the_slow_value_that_has_least() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    bring_slowly(&mut rig, &held, 0..8);
+    let (third, value_three) = &held[2];
+    (8..12).for_each(|index| rig.part(*third, Part::Chunk(index), value_three));
+    rig.wait(Nanos(bounds::LAG_GRACE.0 + bounds::ROOM_RETRY.0));
+    let decided = value(4, 200, PAYLOAD_BYTES_MAX, 6);
+    let stream = rig.begin(peer(200), &decided);
+    rig.feed(Input::Admit {
+        offer: stream,
+        tag: Tag::Certified,
+    });
+    assert!(rig.started.contains(&stream));
+    assert_eq!(rig.stopped.len(), 1);
+    assert!(!rig.stopped.contains_key(&held[0].0) && !rig.stopped.contains_key(third));
+}
+
+#[test]
+fn of_what_nobody_sends_the_value_with_the_fewest_bytes_makes_room() {
+    let mut rig = Rig::new(6);
+    let held = full_room(&mut rig);
+    bring_slowly(&mut rig, &held, 0..8);
+    let (last, value_last) = held.last().expect("there is room for some");
+    rig.feed(Input::Gone { stream: held[0].0 });
+    rig.feed(Input::Gone { stream: *last });
+    let stream = rig.admitted(peer(200), &value(4, 200, PAYLOAD_BYTES_MAX, 6));
+    assert!(rig.started.contains(&stream));
+    // The oldest has nearly all its bytes still: only a chunk and its blobs are asked for.
+    let asked = |rig: &mut Rig, value: &Assembly| {
+        let (name, key) = (rig.name(), value.key);
+        rig.feed(Input::Fetch {
+            stream: name,
+            key,
+            peer: peer(90),
+        });
+        let (_, _, missing) = rig.requests.pop().expect("asked");
+        missing.expect("it is known").chunks.iter().count()
+    };
+    assert_eq!(asked(&mut rig, &held[0].1), 1);
+    assert_eq!(asked(&mut rig, value_last), PAYLOAD_CHUNKS_MAX);
 }
 
 #[test]

@@ -93,8 +93,10 @@ impl Uploader {
         progress: ArchiveProgress,
     ) -> Self {
         let through = source.archived_through();
+        let schedule = Schedule::new(options.span_heights, options.retention);
+        progress.spans_have(schedule.span_heights());
         Self {
-            schedule: Schedule::new(options.span_heights, options.retention),
+            schedule,
             options,
             source,
             store,
@@ -341,7 +343,8 @@ impl Uploader {
             self.backlog.heights += 1;
             self.counted = height;
         }
-        self.progress.waits(self.through, self.backlog, self.disk_hours());
+        let now = self.clock.now();
+        self.progress.waits(now, self.through, self.backlog, self.disk_hours());
     }
 
     fn disk_hours(&self) -> Option<u64> {

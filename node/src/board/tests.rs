@@ -245,26 +245,77 @@ fn a_snapshot_survives_json() {
 
 #[test]
 fn a_closed_gate_says_since_when_whatever_the_reason_becomes() {
-    let closed = Condition::turned(None, false, "it is away", 100);
-    assert_eq!((closed.on, closed.since_unix_s), (false, 100));
-    let other = Condition::turned(Some(&closed), false, "it syncs", 160);
-    assert_eq!((other.why.as_str(), other.since_unix_s), ("it syncs", 100));
-    let open = Condition::turned(Some(&other), true, "VALID", 161);
-    assert_eq!((open.on, open.since_unix_s), (true, 161));
-    assert_eq!(
-        Condition::turned(Some(&open), false, "it is away", 170).since_unix_s,
-        170
-    );
-
     let board = board(4);
-    let before = Clock::unix_ns() / 1_000_000_000;
-    board.apply(&Event::Readiness {
-        ready: false,
-        why: "it is away".to_owned(),
-        is_news: true,
+    let told = |seconds, ready, why: &str| {
+        let readiness = Event::Readiness {
+            ready,
+            why: why.to_owned(),
+            is_news: true,
+        };
+        board.apply_at(&readiness, moment(seconds, seconds));
+        let shown = board
+            .snapshot_at(moment(seconds, seconds))
+            .readiness
+            .expect("it is known");
+        (shown.on, shown.why, shown.since_unix_s)
+    };
+    let words = |on, why: &str, since| (on, why.to_owned(), since);
+    assert_eq!(told(100, false, "it is away"), words(false, "it is away", 100));
+    assert_eq!(told(160, false, "it syncs"), words(false, "it syncs", 100));
+    assert_eq!(told(161, true, "VALID"), words(true, "VALID", 161));
+    assert_eq!(told(170, false, "it is away"), words(false, "it is away", 170));
+
+    let before = Moment::now().unix_s;
+    board.apply(&Event::Signing {
+        height: Height(1),
+        active: false,
+        usual: true,
+        why: "listening".to_owned(),
     });
-    let since = board.snapshot().readiness.expect("it is known").since_unix_s;
+    let since = board.snapshot().signing.expect("it is known").since_unix_s;
     assert!((before..=before + 60).contains(&since), "{since}, not {before}");
+}
+
+/// A moment of a clock that is passed in.
+fn moment(at_s: u64, unix_s: u64) -> Moment {
+    Moment {
+        at: Nanos::from_millis(1_000 * at_s),
+        unix_s,
+    }
+}
+
+#[test]
+fn beginnings_are_as_long_ago_as_they_are_after_the_wall_clock_was_set() {
+    let board = board(4);
+    let begun = moment(100, 10_000);
+    board.apply_at(
+        &Event::Readiness {
+            ready: false,
+            why: "it is away".to_owned(),
+            is_news: true,
+        },
+        begun,
+    );
+    board.apply_at(
+        &Event::Signing {
+            height: Height(1),
+            active: true,
+            usual: true,
+            why: String::new(),
+        },
+        begun,
+    );
+    board.disturbed(DisturbanceKind::Pause, "a pause".to_owned(), begun);
+    for unix_s in [10_005, 8_205, 11_805] {
+        let shown = board.snapshot_at(moment(105, unix_s));
+        let beginnings = [
+            shown.readiness.expect("it is known").since_unix_s,
+            shown.signing.expect("it is known").since_unix_s,
+            shown.disturbances[0].unix_s,
+        ];
+        assert_eq!(beginnings, [unix_s - 5; 3]);
+        assert_eq!(shown.disturbances[0].seconds_ago, 5);
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct CatalogueEntry {
     pub words: &'static str,
     /// What the operator does.
     pub action: &'static str,
+    /// Whether it tells of something that is over, for a while.
+    pub is_over: bool,
     what: fn(&Facts<'_>) -> Option<String>,
 }
 
@@ -68,6 +70,7 @@ const fn critical(
         severity: Severity::Critical,
         words,
         action,
+        is_over: false,
         what,
     }
 }
@@ -81,6 +84,19 @@ const fn warning(
     CatalogueEntry {
         severity: Severity::Warning,
         ..critical(id, words, action, what)
+    }
+}
+
+/// A warning of an event: its words say how long ago that was.
+const fn event(
+    id: &'static str,
+    words: &'static str,
+    action: &'static str,
+    what: fn(&Facts<'_>) -> Option<String>,
+) -> CatalogueEntry {
+    CatalogueEntry {
+        is_over: true,
+        ..warning(id, words, action, what)
     }
 }
 
@@ -165,7 +181,7 @@ pub static CATALOGUE: [CatalogueEntry; 25] = [
         "see that the client's CPU and disk keep up; it must import each block within a block's time",
         client_behind,
     ),
-    warning(
+    event(
         "client-slow",
         "a call of … to the execution client took … s, … s ago",
         "see that the client's CPU and disk keep up, and what else runs on its machine",
@@ -177,15 +193,15 @@ pub static CATALOGUE: [CatalogueEntry; 25] = [
         "see that chrony or another NTP client runs: a clock that is further off makes blocks wait",
         |facts| facts.snapshot.clock_off.clone(),
     ),
-    warning(
+    event(
         "clock-stepped",
-        "the wall clock stepped … s …: it was set…",
+        "the wall clock stepped … s …: it was set…; … s ago",
         "see that NTP slews the clock instead of setting it, and that nobody sets it by hand",
         |facts| disturbance(facts, DisturbanceKind::ClockStep),
     ),
-    warning(
+    event(
         "process-paused",
-        "nothing in this process ran for … s: it was stopped, or the machine has too little CPU",
+        "nothing in this process ran for … s: it was stopped, or the machine has too little CPU; … s ago",
         "look for a debugger, a frozen container, a paused or overcommitted virtual machine, and swapping",
         |facts| disturbance(facts, DisturbanceKind::Pause),
     ),
@@ -319,8 +335,8 @@ fn client_behind(facts: &Facts<'_>) -> Option<String> {
 
 fn disturbance(facts: &Facts<'_>, kind: DisturbanceKind) -> Option<String> {
     let recent = facts.snapshot.disturbances.iter().rev().find(|one| one.kind == kind)?;
-    let age = facts.unix_s.abs_diff(recent.unix_s);
-    (age < DISTURBED_SECONDS).then(|| recent.what.clone())
+    let ago = recent.seconds_ago;
+    (ago < DISTURBED_SECONDS).then(|| format!("{}; {ago} s ago", recent.what))
 }
 
 fn peers_missing(facts: &Facts<'_>) -> Option<String> {

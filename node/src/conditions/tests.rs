@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use ultramarine_core::clocks::Grade;
 use ultramarine_core::io::Event;
-use ultramarine_runtime::Io;
 use ultramarine_runtime::limits::KernelLimits;
+use ultramarine_runtime::{Io, Moment};
 use ultramarine_types::{Address, ChainIdentity, CommitCertificate, Hash, Height, Nanos, PeerId, Round, ValueId};
 
 use super::*;
 use crate::archive::progress::{ArchiveStatus, ArchiveTrouble};
-use crate::board::{ConfiguredPeer, Disturbance, HungTile, NodeIdentity, RECENT_MAX};
+use crate::board::{ConfiguredPeer, HungTile, NodeIdentity, RECENT_MAX};
 use crate::disk::DiskOutlook;
 
 const NOW: u64 = 1_800_000_000;
@@ -78,6 +78,7 @@ fn archive(seconds: u64) -> ArchiveStatus {
     let trouble = ArchiveTrouble {
         since: NOW - seconds,
         seconds,
+        begun: Moment::default(),
         what: "cannot connect".to_owned(),
     };
     ArchiveStatus {
@@ -100,7 +101,6 @@ fn judged(snapshot: &Snapshot, beside: &Beside) -> Vec<(&'static str, String)> {
         snapshot,
         shortage: beside.shortage,
         crowded: beside.crowded,
-        unix_s: NOW,
     };
     facts.judged().map(|(entry, what)| (entry.id, what)).collect()
 }
@@ -185,13 +185,17 @@ const CAUSES: [(&str, &str, Cause); CATALOGUE.len()] = [
         clock(board, 3_000_000_000, Grade::Off);
         *shown = board.snapshot();
     }),
-    ("clock-stepped", "3600.0 s back", |board, shown, _| {
-        disturb(board, 1, -3_599, NOW - 599);
-        *shown = board.snapshot();
-    }),
-    ("process-paused", "60.0 s", |board, shown, _| {
-        disturb(board, 61, 61, NOW);
-        *shown = board.snapshot();
+    (
+        "clock-stepped",
+        "3600.0 s back: it was set; 599 s ago",
+        |board, shown, _| {
+            disturb(board, 1, -3_599);
+            *shown = board.snapshot_at(seconds_later(599));
+        },
+    ),
+    ("process-paused", "too little CPU; 0 s ago", |board, shown, _| {
+        disturb(board, 61, 61);
+        *shown = board.snapshot_at(seconds_later(0));
     }),
     ("peers-missing", "1 of 2", |board, shown, _| {
         expect(board, 2);
@@ -242,8 +246,16 @@ const CAUSES: [(&str, &str, Cause); CATALOGUE.len()] = [
     }),
 ];
 
+/// The monotonic clock so long after the disturbance. The wall clock was set back by a day in between.
+fn seconds_later(seconds: u64) -> Moment {
+    Moment {
+        at: Nanos::from_millis(100_000 + seconds * 1_000),
+        unix_s: NOW - 86_400 + seconds,
+    }
+}
+
 /// Two looks of the watchdog, as far apart as these seconds of both clocks.
-fn disturb(board: &Board, passed: u64, wall: i64, unix_s: u64) {
+fn disturb(board: &Board, passed: u64, wall: i64) {
     let second = 1_000_000_000;
     let before = (Nanos(second), NOW * second);
     let after = (
@@ -251,7 +263,11 @@ fn disturb(board: &Board, passed: u64, wall: i64, unix_s: u64) {
         (NOW * second).saturating_add_signed(wall * 1_000_000_000),
     );
     let (kind, what) = crate::tiles::watchdog::disturbance(before, after).expect("worth a line");
-    board.disturbed(Disturbance { kind, unix_s, what });
+    let seen = Moment {
+        at: Nanos::from_millis(100_000),
+        unix_s: NOW,
+    };
+    board.disturbed(kind, what, seen);
 }
 
 fn expect(board: &Board, peers: u8) {
@@ -319,14 +335,14 @@ fn what_is_nearly_wrong_is_no_condition() {
         ours: Height(11),
         best: Height(13),
     });
-    disturb(&board, 61, 61, NOW - 600);
+    disturb(&board, 61, 61);
     expect(&board, 1);
     board.peer_up(&PeerId([1; 32]));
     board.show_disk(DiskOutlook {
         available_bytes: 1,
         hours_left: Some(168),
     });
-    let mut shown = board.snapshot();
+    let mut shown = board.snapshot_at(seconds_later(600));
     assert_eq!(judged(&shown, &Beside::default()), []);
     // A height that another's round decided is no turn of ours, and one that came by sync neither.
     turn(&board, 13, 2);
@@ -387,6 +403,10 @@ fn a_spell_keeps_its_beginning_and_a_new_one_has_its_own() {
     let found = |ids: &[&'static str]| ids.iter().map(|id| (entry(*id), (*id).to_owned())).collect::<Vec<_>>();
     let mut spells = Spells::default();
     let mut listed = |ids: &[&'static str], now| -> Vec<(String, u64)> {
+        let now = Moment {
+            at: Nanos::from_millis(now * 1_000),
+            unix_s: now,
+        };
         let listed = spells.listed(found(ids), now).into_iter();
         listed.map(|one| (one.id, one.since_unix_s)).collect()
     };
@@ -403,6 +423,40 @@ fn a_spell_keeps_its_beginning_and_a_new_one_has_its_own() {
     );
     assert_eq!(listed(&["behind", "clock-off"], 40)[1].1, 40, "a new spell of its own");
     assert_eq!(listed(&[], 50), []);
+}
+
+#[test]
+fn a_spell_is_as_old_as_it_is_whatever_the_wall_clock_does() {
+    let entry = |id| CATALOGUE.iter().find(|entry| entry.id == id).expect("an entry");
+    let found = || ["no-peers", "behind"].map(|id| (entry(id), id.to_owned()));
+    let mut spells = Spells::default();
+    let moment = |at_s: u64, unix_s| Moment {
+        at: Nanos::from_millis(at_s * 1_000),
+        unix_s,
+    };
+    spells.listed(vec![found()[1].clone()], moment(50, NOW));
+    for (at_s, unix_s) in [(55, NOW + 1_800), (60, NOW - 1_800)] {
+        let listed = spells.listed(found().to_vec(), moment(at_s, unix_s));
+        let ages: Vec<_> = listed
+            .iter()
+            .map(|one| (one.id.as_str(), unix_s - one.since_unix_s))
+            .collect();
+        assert_eq!(
+            ages,
+            [("behind", at_s - 50), ("no-peers", at_s - 55)],
+            "the older comes first"
+        );
+    }
+}
+
+#[test]
+fn what_is_over_says_how_long_ago_it_was() {
+    let over: Vec<_> = CATALOGUE.iter().filter(|entry| entry.is_over).collect();
+    let ids: Vec<_> = over.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, ["client-slow", "clock-stepped", "process-paused"]);
+    for entry in over {
+        assert!(entry.words.ends_with("… s ago"), "{}", entry.words);
+    }
 }
 
 /// One alert of `perf/prometheus/alerts.yml`: its name, and its lines by key.

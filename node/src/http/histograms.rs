@@ -34,7 +34,7 @@ pub async fn histograms(State(state): State<HttpState>, query: Query) -> Result<
     match query.text("format")? {
         None | Some("json") => as_json(stages).map(IntoResponse::into_response),
         Some("hlog") => {
-            let log = as_interval_log(&stages, state.started, SystemTime::now())?;
+            let log = as_interval_log(&stages, state.started.elapsed(), SystemTime::now())?;
             Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], log).into_response())
         }
         Some(other) => Err(ApiError::bad_request(format!(
@@ -82,7 +82,9 @@ fn as_json(stages: Stages) -> Result<Json<BTreeMap<String, String>>, ApiError> {
     encoded.collect::<Result<_, _>>().map(Json)
 }
 
-fn as_interval_log(stages: &Stages, started: SystemTime, now: SystemTime) -> Result<Vec<u8>, ApiError> {
+fn as_interval_log(stages: &Stages, ran: Duration, now: SystemTime) -> Result<Vec<u8>, ApiError> {
+    // A clock that was set has another beginning of the log, and the log is as long as ever.
+    let started = now.checked_sub(ran).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut writer = IntervalLogWriterBuilder::new()
@@ -93,8 +95,6 @@ fn as_interval_log(stages: &Stages, started: SystemTime, now: SystemTime) -> Res
         .with_max_value_divisor(NS_PER_MS)
         .begin_log_with(&mut log, &mut serializer)
         .map_err(|error| unwritten(&error))?;
-    // A clock that was set back has no interval.
-    let ran = now.duration_since(started).unwrap_or_default();
     for (stage, histogram) in stages {
         writer
             .write_histogram(histogram, Duration::ZERO, ran, Tag::new(stage))

@@ -25,6 +25,7 @@ use crate::board::{Condition, NodeIdentity};
 use crate::http::HttpState;
 use crate::http::error::ApiError;
 pub use history::{CounterSample, History};
+use latency::Marks;
 
 /// The URL.
 pub const LIVE: &str = "/ultramarine/v1/live";
@@ -45,7 +46,8 @@ pub struct Live {
     pub height: u64,
     /// Round at the height after it.
     pub round: u32,
-    /// The highest decided height that any peer claims, or ours.
+    /// Highest height known to be decided: ours, one that a certificate proves, or that more than a third of the power
+    /// claims.
     pub best_tip: u64,
     pub signing: Option<Condition>,
     /// The height that is being decided.
@@ -130,7 +132,7 @@ pub struct LiveLink {
     pub refused: u64,
 }
 
-/// Distributions since the start. Their differences between two answers make a heatmap.
+/// Distributions: counts since the start, whose differences between two answers make a heatmap, and quantiles.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct LiveLatency {
     /// Upper bounds of the buckets; the last bucket has none.
@@ -141,7 +143,11 @@ pub struct LiveLatency {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct LiveDistribution {
     pub stage: String,
+    /// Since the start.
     pub count: u64,
+    /// Of the last 5 to 10 minutes, as the quantiles; of all before that.
+    #[serde(default)]
+    pub recent_count: u64,
     pub p50_ms: f64,
     pub p99_ms: f64,
     /// One more than there are bounds.
@@ -177,7 +183,7 @@ pub struct LiveClient {
     pub executed: u64,
     /// Decided heights that it has not imported.
     pub lag: u64,
-    /// Its methods that were called, since the start.
+    /// Its methods that were called since the start.
     pub calls: Vec<LiveDistribution>,
 }
 
@@ -219,12 +225,16 @@ pub struct LiveCondition {
     /// What to do.
     pub action: String,
     pub since_unix_s: Option<u64>,
+    /// Whether it tells of something that is over. Its words say how long ago that was.
+    #[serde(default)]
+    pub is_over: bool,
 }
 
 /// What answers are made of beside the board: past counters, and the newest answer.
 #[derive(Debug, Default)]
 pub struct LiveState {
     history: Mutex<History>,
+    marks: Mutex<Marks>,
     newest: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -272,6 +282,9 @@ pub async fn sample(state: HttpState, halt: Halt) {
         let state = state.clone();
         let looked = ApiError::off_core(move || {
             let sample = gather::sample(&state);
+            let mut marks = state.live.marks.lock().unwrap_or_else(PoisonError::into_inner);
+            marks.look(&state.registry, sample.at);
+            drop(marks);
             let mut history = state.live.history.lock().unwrap_or_else(PoisonError::into_inner);
             history.push(sample);
             Ok(())

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ultramarine_runtime::pulse::BEAT;
 use ultramarine_runtime::watch::{Hang, Watch};
-use ultramarine_runtime::{Clock, Gauge, Halt, Registry};
+use ultramarine_runtime::{Clock, Gauge, Halt, Moment, Registry};
 use ultramarine_types::Nanos;
 
-use crate::board::{Board, Disturbance, DisturbanceKind, HUNG_SECONDS, HungTile};
+use crate::board::{Board, DisturbanceKind, HUNG_SECONDS, HungTile};
 use crate::conditions::Conditions;
 use crate::disk::{DiskTrend, available_bytes};
 
@@ -47,11 +47,11 @@ pub fn start(halt: &Halt, watchdog: Watchdog) -> io::Result<()> {
             let now = (clock.now(), Clock::unix_ns());
             if let Some((kind, what)) = disturbance(before, now) {
                 tracing::warn!("{what}");
-                board.disturbed(Disturbance {
-                    kind,
+                let seen = Moment {
+                    at: now.0,
                     unix_s: now.1 / 1_000_000_000,
-                    what,
-                });
+                };
+                board.disturbed(kind, what, seen);
             }
             before = now;
             let hung = watch.look(&registry);

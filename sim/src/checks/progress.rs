@@ -17,6 +17,8 @@ pub struct Able {
     pub life: u32,
     /// Of its execution client.
     pub el_life: u32,
+    /// Most blobs that its client puts into a block. The bound follows its bytes.
+    pub blobs_max: u32,
     pub head: Height,
 }
 
@@ -95,7 +97,12 @@ impl Sight {
     fn has_all_of(&self, before: &Self) -> bool {
         let same = |(node, able): (&usize, &Able)| {
             let now = self.able.get(node);
-            now.is_some_and(|now| (now.life, now.el_life) == (able.life, able.el_life))
+            now.is_some_and(|now| {
+                Able {
+                    head: able.head,
+                    ..*now
+                } == *able
+            })
         };
         before.able.iter().all(same)
             && before
@@ -146,6 +153,7 @@ mod tests {
             let seen = Able {
                 life: 0,
                 el_life: 0,
+                blobs_max: 6,
                 head: Height(head),
             };
             (*node, seen)
@@ -217,5 +225,20 @@ mod tests {
         assert_eq!(seen(&mut progress, 22, &started), Ok(()));
         assert_eq!(seen(&mut progress, 32, &started), Ok(()));
         assert!(seen(&mut progress, 33, &started).is_err());
+    }
+
+    #[test]
+    fn larger_blocks_of_a_member_have_a_bound_of_their_own() {
+        let mut progress = ProgressCheck::default();
+        let mut larger = sight(&[0, 1, 2], LINE, 3);
+        assert_eq!(seen(&mut progress, 0, &larger), Ok(()));
+        larger.able.entry(1).and_modify(|able| able.blobs_max = 1024);
+        assert_eq!(progress.look(Nanos(1), &larger, |_| Nanos(100)), Ok(()));
+        assert_eq!(
+            seen(&mut progress, 101, &larger),
+            Ok(()),
+            "the bound is that of its bytes"
+        );
+        assert!(seen(&mut progress, 102, &larger).is_err());
     }
 }

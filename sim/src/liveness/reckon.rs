@@ -72,7 +72,7 @@ pub struct Reckoning<'a> {
     sync: Nanos,
     /// What the lanes typically need for every blob of a block, and for all together.
     opened: Nanos,
-    /// Bytes of the largest block.
+    /// Bytes of the largest block that a member builds.
     bytes: usize,
     /// Peers that a proposer streams to.
     copies: usize,
@@ -113,7 +113,7 @@ impl<'a> Reckoning<'a> {
             .map(|(a, b)| hop(a, b))
             .max();
         let sync = slowest(|node| node.disk.sync_typical);
-        let blobs = world.config.blobs_range.1 as usize;
+        let blobs = members().map(|node| node.el.blobs_max()).max().unwrap_or(0) as usize;
         let bytes = blobs * BLOB_BYTES + BESIDE_BLOBS_BYTES;
         let record = longest(sync) + times(sync, Dice::LONG);
         let opened = times(OPEN, (blobs as u64).div_ceil(LANES)) + times(SUM, blobs as u64) + SETTLE;

@@ -47,6 +47,7 @@ impl World {
             let seen = Able {
                 life: node.life,
                 el_life: node.el.life(),
+                blobs_max: node.el.blobs_max(),
                 head: node.head(),
             };
             (position, seen)

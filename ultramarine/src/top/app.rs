@@ -36,11 +36,16 @@ pub struct TopApp {
     /// Lines that the lists of the page were moved up.
     pub scroll: usize,
     pub is_paused: bool,
-    pub shows_help: bool,
+    /// The page of help that is shown; 0: none.
+    pub help: usize,
+    /// Whether texts are printed whole, however many lines that takes.
+    pub is_whole: bool,
     /// Whether there is somebody who can press keys.
     pub has_keys: bool,
 }
 
+/// Pages of help.
+pub const HELP_PAGES: usize = 2;
 /// Lines that lists can be moved by: as many as the longest could have.
 const SCROLL_MAX: usize = 512;
 
@@ -60,7 +65,8 @@ impl TopApp {
             page: 0,
             scroll: 0,
             is_paused: false,
-            shows_help: false,
+            help: 0,
+            is_whole: false,
             has_keys: true,
         }
     }
@@ -86,8 +92,11 @@ impl TopApp {
 
     /// Does what a key means. Returns whether that ends the command.
     pub fn press(&mut self, key: Key) -> bool {
-        if self.shows_help && key != Key::Quit {
-            self.shows_help = false;
+        if self.help > 0 && key != Key::Quit {
+            self.help = match key {
+                Key::Help => (self.help + 1) % (HELP_PAGES + 1),
+                _ => 0,
+            };
             return false;
         }
         let pages = self.pages();
@@ -98,7 +107,7 @@ impl TopApp {
             Key::Up => self.scroll = self.scroll.saturating_sub(1),
             Key::Down => self.scroll = (self.scroll + 1).min(SCROLL_MAX),
             Key::Pause => self.is_paused = !self.is_paused,
-            Key::Help => self.shows_help = true,
+            Key::Help => self.help = 1,
             Key::Back => self.turn_to(0),
         }
         false
@@ -158,11 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn help_goes_with_any_key_and_lists_move_within_bounds() {
+    fn help_has_pages_and_goes_with_any_other_key_and_lists_move_within_bounds() {
         let mut app = app(1);
-        app.press(Key::Help);
+        let pages: Vec<usize> = (0..4)
+            .map(|_| {
+                app.press(Key::Help);
+                app.help
+            })
+            .collect();
+        assert_eq!(pages, [1, 2, 0, 1]);
         app.press(Key::Down);
-        assert!(!app.shows_help && app.scroll == 0, "the key only closed the help");
+        assert!(app.help == 0 && app.scroll == 0, "the key only closed the help");
         for _ in 0..2 * SCROLL_MAX {
             app.press(Key::Down);
         }

@@ -14,6 +14,7 @@
 mod all;
 #[cfg(test)]
 pub(super) mod fixture;
+mod help;
 mod lines;
 mod lists;
 mod round;
@@ -24,7 +25,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier, Style};
 use ultramarine_node::board::Condition;
-use ultramarine_node::http::live::Live;
+use ultramarine_node::http::live::{Live, LiveCondition};
 
 use super::app::{TopApp, WatchedNode};
 use super::text::{self, Glyphs};
@@ -45,6 +46,7 @@ pub fn draw(app: &TopApp, cells: &mut Buffer) {
     let mut pen = Pen {
         cells,
         glyphs: app.glyphs,
+        is_whole: app.is_whole,
     };
     if area.width < COLUMNS_MIN || area.height < ROWS_MIN {
         let words = format!(
@@ -55,7 +57,7 @@ pub fn draw(app: &TopApp, cells: &mut Buffer) {
         return;
     }
     match app.shown() {
-        _ if app.shows_help => help(&mut pen, area),
+        _ if app.help > 0 => help::draw(&mut pen, area, app.help),
         None => all::draw(&mut pen, area, app),
         Some(node) => page(&mut pen, area, app, node),
     }
@@ -75,7 +77,8 @@ fn page(pen: &mut Pen<'_>, area: Rect, app: &TopApp, node: &WatchedNode) {
             String::new()
         };
         let line = format!("unreachable{times}: {}", pen.glyphs.show(why));
-        at += pen.wrapped(rows(area, at, 4), &line, ALARM);
+        let room = if pen.is_whole { area.height } else { 4 };
+        at += pen.wrapped(rows(area, at, room), &line, ALARM);
     }
     let Some(live) = &node.live else {
         if node.trouble.is_none() {
@@ -98,33 +101,8 @@ fn page(pen: &mut Pen<'_>, area: Rect, app: &TopApp, node: &WatchedNode) {
     lists::peers(pen, right, live, app.scroll);
     // Below what the longer list takes; on a small terminal that is the bottom.
     at += lists::rows_of(live).min(lists.height);
-    lines::client(pen, row(area, at), live);
-    lines::disk(pen, row(area, at + 1), live);
-}
-
-fn help(pen: &mut Pen<'_>, area: Rect) {
-    const LINES: [(&str, &str); 15] = [
-        ("q, Ctrl-C", "end"),
-        ("tab, right", "next node"),
-        ("left", "node before; escape: all nodes"),
-        ("up, down", "move the lists of tiles and peers"),
-        ("space", "pause, and go on"),
-        ("?", "this page"),
-        ("", ""),
-        ("round", "bars: where each stage of the current height began and ended"),
-        ("", "light: where it usually does; usual, worst: of the newest heights"),
-        ("busy", "share of the time in which a tile worked"),
-        ("wait", "share in which it could work and had no CPU: give it more"),
-        ("queue", "the fullest link into a tile: a full one holds up its sender"),
-        ("score", "points of a peer's faults: at 100 it is banned for a while"),
-        ("tip", "the newest height that a peer says it has decided"),
-        ("growth", "what is stored anew in a second; days left follow from it"),
-    ];
-    pen.text(row(area, 0), " ultramarine top: help", TITLE);
-    for (at, (key, what)) in (2..).zip(LINES) {
-        pen.text(columns(row(area, at), 2, 12), key, BOLD);
-        pen.text(columns(row(area, at), 15, area.width), what, PLAIN);
-    }
+    at += lines::client(pen, rows(area, at, area.height), live);
+    lines::disk(pen, row(area, at), live);
 }
 
 fn footer(pen: &mut Pen<'_>, line: Rect, app: &TopApp) {
@@ -185,26 +163,49 @@ const fn halves(area: Rect) -> (Rect, Rect) {
 pub(super) struct Pen<'a> {
     cells: &'a mut Buffer,
     pub glyphs: Glyphs,
+    /// Whether texts take as many lines as they need.
+    pub is_whole: bool,
 }
 
 impl Pen<'_> {
-    /// Text from the left end of an area's first line.
+    /// Text from the left end of an area's first line. What is cut ends with a mark.
     pub fn text(&mut self, area: Rect, text: &str, style: Style) {
         if area.height > 0 && area.width > 0 {
             self.cells.set_stringn(area.x, area.y, text, area.width.into(), style);
+            if text.trim_end().chars().count() > usize::from(area.width) {
+                self.cut(area, style);
+            }
+        }
+    }
+
+    /// Marks the end of an area's first line as cut.
+    fn cut(&mut self, area: Rect, style: Style) {
+        let end = columns(area, area.width.saturating_sub(1), 1);
+        if end.width > 0 && end.height > 0 {
+            let mark = self.glyphs.cut;
+            self.cells
+                .set_stringn(end.x, end.y, mark.encode_utf8(&mut [0; 4]), 1, style);
         }
     }
 
     /// Text at the right end. If there is too much of it, its beginning is seen.
     pub fn right(&mut self, area: Rect, text: &str, style: Style) {
         let width = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
-        self.text(columns(area, area.width.saturating_sub(width), width), text, style);
+        self.text(
+            columns(area, area.width.saturating_sub(width), width.min(area.width)),
+            text,
+            style,
+        );
     }
 
     /// Texts one after the other.
     pub fn parts(&mut self, area: Rect, parts: &[(&str, Style)]) {
         let mut left = area;
         for (text, style) in parts {
+            if left.width == 0 && !text.trim().is_empty() {
+                self.cut(area, *style);
+                return;
+            }
             self.text(left, text, *style);
             let width = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
             left = columns(left, width, left.width);
@@ -213,25 +214,20 @@ impl Pen<'_> {
 
     /// Text over as many lines as it needs and the area has. Returns how many that are.
     pub fn wrapped(&mut self, area: Rect, text: &str, style: Style) -> u16 {
-        let mut used = 0;
-        let mut line = String::new();
-        let mut words = text.split_whitespace().peekable();
-        while let Some(word) = words.next() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-            let next = words.peek().map_or(0, |next| next.chars().count() + 1);
-            let is_full = line.chars().count() + next > usize::from(area.width);
-            let is_last_line = used + 1 >= area.height;
-            if words.peek().is_none() || (is_full && !is_last_line) {
-                self.text(row(area, used), &line, style);
-                used += 1;
-                // What follows is indented.
-                line = String::from(" ");
-            }
+        let lines = text::wrapped(text, area.width.into());
+        for (at, line) in (0..area.height).zip(&lines) {
+            self.text(row(area, at), line, style);
         }
-        used.min(area.height)
+        if lines.len() > usize::from(area.height) && area.height > 0 {
+            let last = row(area, area.height - 1);
+            let end = lines
+                .get(usize::from(area.height) - 1)
+                .map_or(0, |line| line.chars().count());
+            // Behind the last word, or over its end.
+            let end = u16::try_from(end + 1).unwrap_or(u16::MAX).min(last.width);
+            self.cut(columns(last, 0, end), style);
+        }
+        area.height.min(u16::try_from(lines.len()).unwrap_or(u16::MAX))
     }
 
     /// A character over some columns of an area's first line.
@@ -260,8 +256,16 @@ pub(super) fn closed_gate(live: &Live, gate: &Condition) -> String {
     format!("NOT READY {}", lasts(live, since)).trim_end().to_owned()
 }
 
+/// How long a condition lasts, in brackets; nothing of what is over, whose words say how long ago it was.
+pub(super) fn lasts_in_brackets(live: &Live, condition: &LiveCondition) -> String {
+    match lasts(live, condition.since_unix_s.filter(|_| !condition.is_over)) {
+        lasts if lasts.is_empty() => lasts,
+        lasts => format!(" ({lasts})"),
+    }
+}
+
 /// How long a condition lasts.
-pub(super) fn lasts(live: &Live, since_unix_s: Option<u64>) -> String {
+fn lasts(live: &Live, since_unix_s: Option<u64>) -> String {
     let since = since_unix_s.map(|since| (live.unix_ms / 1_000).saturating_sub(since));
     since.map_or_else(String::new, |seconds| format!("for {}", text::span(seconds as f64)))
 }

@@ -12,6 +12,8 @@ pub struct Glyphs {
     pub rule: char,
     pub dot: char,
     pub arrow: char,
+    /// Ends a text that is longer than its place.
+    pub cut: char,
     /// Whether texts of nodes may have characters beyond ASCII.
     pub is_unicode: bool,
 }
@@ -23,6 +25,7 @@ impl Glyphs {
         rule: '─',
         dot: '·',
         arrow: '→',
+        cut: '…',
         is_unicode: true,
     };
     pub const ASCII: Self = Self {
@@ -31,6 +34,7 @@ impl Glyphs {
         rule: '-',
         dot: '|',
         arrow: '>',
+        cut: '~',
         is_unicode: false,
     };
 
@@ -59,6 +63,36 @@ impl Glyphs {
             })
             .collect()
     }
+}
+
+/// A text's lines of at most so many columns. All but the first are indented. A word longer than a line is broken.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        if line.trim_end().chars().count() + usize::from(!line.is_empty()) + word.len() > columns
+            && !line.trim().is_empty()
+        {
+            lines.push(std::mem::replace(&mut line, " ".to_owned()));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        loop {
+            let room = columns - line.chars().count().min(columns - 1);
+            if word.len() <= room {
+                break;
+            }
+            line.extend(word.drain(..room));
+            lines.push(std::mem::replace(&mut line, "  ".to_owned()));
+        }
+        line.extend(word);
+    }
+    if !line.trim().is_empty() {
+        lines.push(line);
+    }
+    lines
 }
 
 /// A foreign text, bounded and printable: control characters and those that turn the direction of writing are blanks.
@@ -169,6 +203,24 @@ mod tests {
         );
         assert_eq!((span(59.0), span(11_520.0)), ("59 s".into(), "3 h 12 min".into()));
         assert_eq!((percent(0.004), percent(0.31)), ("0.4%".into(), "31%".into()));
+    }
+
+    #[test]
+    fn a_text_is_wrapped_whole() {
+        let text = "the execution client has not answered for long";
+        let lines = wrapped(text, 20);
+        assert_eq!(lines, ["the execution client", "  has not answered", "  for long"]);
+        assert_eq!(wrapped("", 20), [""; 0]);
+        for columns in 0..30 {
+            let words = format!("{text} {}", "x".repeat(70));
+            let lines = wrapped(&words, columns);
+            assert!(
+                lines.iter().all(|line| line.chars().count() <= columns.max(3)),
+                "{columns}: {lines:?}"
+            );
+            let kept: String = lines.concat().split_whitespace().collect();
+            assert_eq!(kept, words.split_whitespace().collect::<String>());
+        }
     }
 
     #[test]

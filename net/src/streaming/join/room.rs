@@ -1,19 +1,28 @@
 //! This file knows which values are kept, and which have room for their bytes: reservations within the budget, streams
 //! that wait for room, and parked values.
 //!
-//! When room is short, the join takes it first from values that nobody is sending. Then it takes it from values whose
-//! senders all lag behind the pace that the deadlines of proposals and sync are made of. A slow sender keeps its room
-//! until another value needs it.
+//! When room is short, the join takes it first from values that nobody is sending, those with the fewest bytes first.
+//! Then it takes it from a value of which less than a megabit a second came of late, whoever sends it. Last, it takes
+//! it from a value whose senders all lag behind the pace that the deadlines of proposals and sync are made of, for a
+//! reason:
+//!
+//! - its proposer has two more values with room than the other one's;
+//! - it is not certified, and the other one is;
+//! - it is restored, and the other one is not.
+//!
+//! In all other cases the newcomer waits. On slow lines all senders lag, and a value that gave way to each newcomer
+//! would never be whole.
 
-use std::cmp::Reverse;
-
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, OfferId};
 use ultramarine_types::storage::Tag;
-use ultramarine_types::{Nanos, Outbox, PeerId, ValueKey};
+use ultramarine_types::{Address, Nanos, Outbox, PeerId, ValueKey};
 
 use super::{Join, State, Stream};
 use crate::bounds;
 use crate::streaming::contract::{Output, StopReason};
+use crate::streaming::pace::Pace;
+use crate::streaming::value::Pending;
 
 impl Join {
     /// Whether a value is kept, or could be.
@@ -91,10 +100,13 @@ impl Join {
         if self.reserved_bytes_of(peer).saturating_add(bytes) > total / 2 {
             return false;
         }
+        if self.reserved_bytes().saturating_add(bytes) > total {
+            self.note_paces(now);
+        }
         while self.reserved_bytes().saturating_add(bytes) > total {
             if let Some(idle) = self.idle_value(key) {
                 self.park(idle, out);
-            } else if let Some(slow) = self.slowest_value(now, key).filter(|_| may_take) {
+            } else if let Some(slow) = self.value_that_gives_way(now, key).filter(|_| may_take) {
                 self.reclaim(now, slow, out);
             } else {
                 return false;
@@ -104,33 +116,89 @@ impl Join {
             return false;
         };
         value.reserved = Some((peer, bytes));
+        value.pace = Pace::begin(now, 0);
         true
     }
 
-    /// The oldest uncertified value that nobody is sending any more: one of a failed round.
+    /// The uncertified value that nobody is sending any more with the fewest bytes: one of a failed round.
     fn idle_value(&self, wanted: ValueKey) -> Option<ValueKey> {
         self.values
             .values()
             .filter(|other| other.reserved.is_some() && other.tag != Tag::Certified && other.key != wanted)
             .filter(|other| self.active_streams_of(other.key).next().is_none())
-            .min_by_key(|other| (other.admitted, other.key))
+            .min_by_key(|other| (other.bytes_here(), other.admitted, other.key))
             .map(|other| other.key)
     }
 
-    /// The value whose senders lag most, uncertified ones first. `None` if every value has a sender that keeps pace.
-    fn slowest_value(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
+    /// The value that loses its room to `wanted`: the one with the fewest bytes of those that must, and a certified one
+    /// last. `None` if the other one waits.
+    fn value_that_gives_way(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
+        let wanted = self.values.get(&wanted)?;
         self.values
             .values()
-            .filter(|other| other.reserved.is_some() && other.key != wanted && other.needs_parts())
-            .filter_map(|other| {
-                let lag = self
-                    .active_streams_of(other.key)
-                    .map(|(_, stream)| stream.lag_bytes(now))
-                    .min();
-                Some((other, lag.filter(|lag| *lag > 0)?))
-            })
-            .min_by_key(|(other, lag)| (other.tag == Tag::Certified, Reverse(*lag), other.key))
-            .map(|(other, _)| other.key)
+            .filter(|other| other.key != wanted.key && other.reserved.is_some() && other.needs_parts())
+            .filter(|other| self.gives_way(now, other, wanted))
+            .min_by_key(|other| (other.tag == Tag::Certified, self.arrived_bytes(other), other.key))
+            .map(|other| other.key)
+    }
+
+    /// Whether there is a reason for a value with senders to lose its room to another one.
+    fn gives_way(&self, now: Nanos, value: &Pending, wanted: &Pending) -> bool {
+        let is_unfair = || self.held_for(value.proposer()) >= self.held_for(wanted.proposer()) + 2;
+        let is_reason = match (value.tag, wanted.tag) {
+            (Tag::Certified, _) => false,
+            (_, Tag::Certified) | (Tag::Restored, _) => true,
+            (Tag::Streamed | Tag::Proposed, _) => is_unfair(),
+        };
+        is_reason && self.lag_of(now, value).is_some() || self.dribbles(now, value)
+    }
+
+    /// Whether hardly anything came of a value of late. If a sender of it waits for us, we are the slow ones.
+    fn dribbles(&self, now: Nanos, value: &Pending) -> bool {
+        let mut streams = self.active_streams_of(value.key).peekable();
+        streams.peek().is_some()
+            && streams.all(|(_, stream)| stream.paused.is_none())
+            && value.pace.dribbles(now, self.arrived_bytes(value))
+    }
+
+    /// Uncertified values with room that one validator proposed.
+    fn held_for(&self, proposer: Address) -> usize {
+        let is_its =
+            |value: &&Pending| value.reserved.is_some() && value.tag != Tag::Certified && value.proposer() == proposer;
+        self.values.values().filter(is_its).count()
+    }
+
+    /// Bytes by which the best sender of a value lags; `None` if it has no room or no sender, or one that keeps pace.
+    fn lag_of(&self, now: Nanos, value: &Pending) -> Option<u64> {
+        value.reserved?;
+        let lags = self
+            .active_streams_of(value.key)
+            .map(|(_, stream)| stream.lag_bytes(now));
+        lags.min().filter(|lag| *lag > 0)
+    }
+
+    /// Bytes of a value that are here, judged or not.
+    fn arrived_bytes(&self, value: &Pending) -> u64 {
+        (value.bytes_here() + self.unjudged.places(value.key).count() * BLOB_BYTES) as u64
+    }
+
+    fn each_pace(&mut self, change: impl Fn(&mut Pace, u64)) {
+        let held = self.values.values().filter(|value| value.reserved.is_some());
+        let arrived: Vec<_> = held.map(|value| (value.key, self.arrived_bytes(value))).collect();
+        for (key, bytes) in arrived {
+            if let Some(value) = self.values.get_mut(&key) {
+                change(&mut value.pace, bytes);
+            }
+        }
+    }
+
+    fn note_paces(&mut self, now: Nanos) {
+        self.each_pace(|pace, bytes| pace.note(now, bytes));
+    }
+
+    /// What came up to now is no measure of what comes.
+    pub(super) fn begin_paces(&mut self, now: Nanos) {
+        self.each_pace(|pace, bytes| *pace = Pace::begin(now, bytes));
     }
 
     fn active_streams_of(&self, key: ValueKey) -> impl Iterator<Item = (OfferId, &Stream)> {

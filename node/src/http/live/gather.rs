@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::time::SystemTime;
 
 use ultramarine_net::PeerView;
 use ultramarine_runtime::topology::Topology;
@@ -28,22 +27,21 @@ pub fn gather(state: &HttpState) -> Live {
     let snapshot = state.board.snapshot();
     let now = sample_of(&snapshot, state);
     let history = state.live.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let marks = state.live.marks.lock().unwrap_or_else(PoisonError::into_inner);
     let log = state.registry.stage_log();
     let rates = rates(&history, &now);
     Live {
         unix_ms: Clock::unix_ns() / 1_000_000,
-        uptime_s: SystemTime::now()
-            .duration_since(state.started)
-            .map_or(0, |ran| ran.as_secs()),
+        uptime_s: state.started.elapsed().as_secs(),
         height: snapshot.height.0,
         round: snapshot.round.0,
         best_tip: snapshot.best_tip.0,
         current: current(&snapshot, &log, now.at),
         heights: heights(&snapshot, &log, now.at),
         tiles: tiles(&snapshot, &state.registry, &history, &now),
-        latency: latency::stages(&state.registry),
+        latency: latency::stages(&state.registry, &marks),
         peers: state.peers.peers().into_iter().map(peer).collect(),
-        client: client(&snapshot, &state.registry),
+        client: client(&snapshot, &state.registry, &marks),
         disk: disk(&snapshot, state.source.account().as_ref(), &history, &now),
         sync: sync(&snapshot),
         conditions: conditions(state),
@@ -219,13 +217,13 @@ fn peer(view: PeerView) -> LivePeer {
     }
 }
 
-fn client(snapshot: &Snapshot, registry: &Registry) -> LiveClient {
+fn client(snapshot: &Snapshot, registry: &Registry, marks: &latency::Marks) -> LiveClient {
     LiveClient {
         gate: snapshot.readiness.clone(),
         waiting: snapshot.waiting.clone(),
         executed: snapshot.executed_height.0,
         lag: snapshot.height.0.saturating_sub(snapshot.executed_height.0),
-        calls: latency::calls(registry),
+        calls: latency::calls(registry, marks),
     }
 }
 
@@ -278,6 +276,7 @@ fn conditions(state: &HttpState) -> Vec<LiveCondition> {
             what: condition.what,
             action: condition.action,
             since_unix_s: Some(condition.since_unix_s),
+            is_over: condition.is_over,
         })
         .collect()
 }

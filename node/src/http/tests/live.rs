@@ -126,6 +126,17 @@ async fn the_live_view_tells_rounds_heights_peers_and_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn uptime_is_told_by_the_clock_that_nobody_sets() {
+    let mut state = state(1);
+    let hour = Duration::from_secs(3_600);
+    state.started = std::time::Instant::now()
+        .checked_sub(hour)
+        .expect("the clock counts further back");
+    let uptime = look(&state).await.uptime_s;
+    assert!((3_600..3_660).contains(&uptime), "{uptime}");
+}
+
+#[tokio::test]
 async fn stages_are_counted_in_buckets_that_add_up() {
     let state = state(1);
     let vote = state

@@ -9,7 +9,9 @@ use ultramarine_types::Stage;
 use super::super::app::{TopApp, WatchedNode};
 use super::super::text;
 use super::round::usual;
-use super::{ALARM, BOLD, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, columns, lasts, row, rows, state_of};
+use super::{
+    ALARM, BOLD, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, columns, lasts_in_brackets, row, rows, state_of,
+};
 
 /// Columns of a figure's name, and the fewest of a node.
 const NAME: u16 = 12;
@@ -50,6 +52,9 @@ const FIGURES: [Figure; 13] = [
         (live.peers.len().to_string(), marked(live.peers.is_empty()))
     }),
     ("client", |live| match &live.client.gate {
+        Some(gate) if gate.on && live.client.waiting.is_some() => {
+            (format!("silent, {} behind", live.client.lag), ALARM)
+        }
         Some(gate) if gate.on => (
             format!("ready, {} behind", live.client.lag),
             marked(live.client.lag > 2),
@@ -127,46 +132,105 @@ fn column(pen: &mut Pen<'_>, area: Rect, node: &WatchedNode) {
     }
 }
 
+/// Lines that one thing that is wrong may take, and what to do about it.
+const WHAT_ROWS_MAX: u16 = 3;
+const ACTION_ROWS_MAX: u16 = 2;
+
+/// Something that is wrong with one node or several.
+struct Wrong {
+    is_critical: bool,
+    what: String,
+    action: String,
+    names: Vec<String>,
+}
+
 /// Everything that is wrong anywhere. What several nodes say is said once.
-fn wrong(pen: &mut Pen<'_>, area: Rect, app: &TopApp) {
-    let mut said: Vec<(String, String, Vec<String>)> = Vec::new();
-    let mut say = |severity: &str, what: String, node: &WatchedNode| {
+fn all_wrong(app: &TopApp) -> Vec<Wrong> {
+    let mut said: Vec<Wrong> = Vec::new();
+    let mut say = |is_critical: bool, what: String, action: &str, node: &WatchedNode| {
         let name = node.name().to_owned();
-        match said
+        let known = said
             .iter_mut()
-            .find(|(known, words, _)| known == severity && *words == what)
-        {
-            Some((_, _, names)) => names.push(name),
-            None => said.push((severity.to_owned(), what, vec![name])),
+            .find(|wrong| wrong.is_critical == is_critical && wrong.what == what);
+        match known {
+            Some(wrong) => wrong.names.push(name),
+            None => said.push(Wrong {
+                is_critical,
+                what,
+                action: action.to_owned(),
+                names: vec![name],
+            }),
         }
     };
     for node in &app.nodes {
         if let Some(why) = &node.trouble {
-            say("critical", format!("unreachable: {why}"), node);
+            say(true, format!("unreachable: {why}"), "", node);
             continue;
         }
         let Some(live) = &node.live else { continue };
         for condition in &live.conditions {
-            let lasts = lasts(live, condition.since_unix_s);
-            let what = format!("{} ({lasts})", condition.what);
-            say(&condition.severity, what.trim_end_matches(" ()").to_owned(), node);
+            let what = format!("{}{}", condition.what, lasts_in_brackets(live, condition));
+            say(condition.severity == "critical", what, &condition.action, node);
         }
     }
-    said.sort_by_key(|(severity, _, _)| severity != "critical");
+    said.sort_by_key(|wrong| !wrong.is_critical);
+    said
+}
+
+/// What is wrong. What to do follows where there is room for it, the worst first.
+fn wrong(pen: &mut Pen<'_>, area: Rect, app: &TopApp) {
+    let said = all_wrong(app);
+    let (what_max, action_max) = if pen.is_whole {
+        (area.height, area.height)
+    } else {
+        (WHAT_ROWS_MAX, ACTION_ROWS_MAX)
+    };
+    let height = |text: &str, indent: u16, most: u16| {
+        let lines = text::wrapped(text, area.width.saturating_sub(indent).into()).len();
+        u16::try_from(lines).unwrap_or(u16::MAX).min(most)
+    };
+    let lines: Vec<(String, String)> = said
+        .iter()
+        .map(|wrong| {
+            let sign = if wrong.is_critical { "!!" } else { "!" };
+            let is_all = wrong.names.len() == app.nodes.len() && wrong.names.len() > 1;
+            let whose = if is_all {
+                "all".to_owned()
+            } else {
+                wrong.names.join(", ")
+            };
+            let what = format!("{sign} {}: {}", pen.glyphs.show(&whose), pen.glyphs.show(&wrong.what));
+            let action = format!("{} {}", pen.glyphs.arrow, pen.glyphs.show(&wrong.action));
+            (what, action)
+        })
+        .collect();
+    let whats = lines.iter().map(|(what, _)| height(what, 0, what_max));
+    let mut spare = area.height.saturating_sub(whats.fold(0, u16::saturating_add));
     let mut used = 0;
-    for (severity, what, names) in &said {
-        let (sign, style) = if severity == "critical" {
-            ("!!", ALARM)
-        } else {
-            ("!", WARNING)
-        };
-        let whose = if names.len() == app.nodes.len() && names.len() > 1 {
-            "all".to_owned()
-        } else {
-            names.join(", ")
-        };
-        let line = format!("{sign} {}: {}", pen.glyphs.show(&whose), pen.glyphs.show(what));
-        used += pen.wrapped(rows(area, used, 3), &line, style);
+    for (at, (wrong, (what, action))) in said.iter().zip(&lines).enumerate() {
+        let style = if wrong.is_critical { ALARM } else { WARNING };
+        let more = said.len() - at;
+        // The last line says how many there is no room for.
+        if used + 1 >= area.height && more > 1 {
+            pen.text(
+                row(area, used),
+                &format!("and {more} more: see each node's page"),
+                WARNING,
+            );
+            return;
+        }
+        let kept = u16::from(more > 1);
+        used += pen.wrapped(
+            rows(area, used, what_max.min(area.height.saturating_sub(used + kept))),
+            what,
+            style,
+        );
+        let action_rows = height(action, 3, action_max);
+        if !wrong.action.is_empty() && action_rows <= spare {
+            spare -= action_rows;
+            let below = columns(rows(area, used, action_rows), 3, area.width);
+            used += pen.wrapped(below, action, PLAIN);
+        }
     }
     if said.is_empty() && app.nodes.iter().all(|node| node.live.is_some()) {
         pen.text(row(area, 0), "nothing is wrong", GOOD);

@@ -75,6 +75,7 @@ fn call(method: &str, count: u64, p50_ms: f64) -> LiveDistribution {
     LiveDistribution {
         stage: method.to_owned(),
         count,
+        recent_count: count,
         p50_ms,
         p99_ms: 3.0 * p50_ms,
         counts: Vec::new(),
@@ -173,6 +174,7 @@ pub fn troubled() -> Live {
         what: what.to_owned(),
         action: action.to_owned(),
         since_unix_s: Some(1_800_000_000 - 83),
+        is_over: false,
     };
     let mut live = live();
     live.round = 2;

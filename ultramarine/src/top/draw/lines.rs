@@ -5,10 +5,14 @@ use ultramarine_node::http::live::{Live, LiveCondition, LiveDistribution};
 
 use super::super::app::WatchedNode;
 use super::super::text;
-use super::{ALARM, BOLD, DIM, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, lasts, rows, state_of};
+use super::{
+    ALARM, BOLD, DIM, GOOD, HEAD, PLAIN, Pen, TITLE, WARNING, closed_gate, lasts_in_brackets, row, rows, state_of,
+};
 
 /// Lines that the words of one condition may take.
 const CONDITION_ROWS_MAX: u16 = 3;
+/// Lines that what to do may take.
+const ACTION_ROWS_MAX: u16 = 2;
 /// Calls of the execution client that fit the line.
 const CALLS_MAX: usize = 3;
 
@@ -116,26 +120,29 @@ fn one(pen: &mut Pen<'_>, area: Rect, live: &Live, condition: &LiveCondition) ->
         WARNING
     };
     let sign = if condition.severity == "critical" { "!!" } else { "!" };
-    let what = format!(
-        "{sign} {} ({})",
-        pen.glyphs.show(&condition.what),
-        lasts(live, condition.since_unix_s)
-    );
-    let what = what.trim_end_matches(" ()");
-    let mut used = pen.wrapped(rows(area, 0, CONDITION_ROWS_MAX), what, style);
+    let lasts = lasts_in_brackets(live, condition);
+    let what = format!("{sign} {}{lasts}", pen.glyphs.show(&condition.what));
+    let (what_rows, action_rows) = if pen.is_whole {
+        (area.height, area.height)
+    } else {
+        (CONDITION_ROWS_MAX, ACTION_ROWS_MAX)
+    };
+    let mut used = pen.wrapped(rows(area, 0, what_rows), &what, style);
     if !condition.action.is_empty() && used < area.height {
         let action = format!("{} {}", pen.glyphs.arrow, pen.glyphs.show(&condition.action));
-        let below = super::columns(rows(area, used, 2), 3, area.width);
+        let below = super::columns(rows(area, used, action_rows), 3, area.width);
         used += pen.wrapped(below, &action, PLAIN);
     }
     used
 }
 
-pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
+/// The execution client. Returns the lines it took: one, if texts need not be whole.
+pub fn client(pen: &mut Pen<'_>, area: Rect, live: &Live) -> u16 {
     let client = &live.client;
-    pen.text(line, "client", HEAD);
-    let line = super::columns(line, 8, line.width);
+    pen.text(area, "client", HEAD);
+    let area = super::columns(area, 8, area.width);
     let (gate, style) = match &client.gate {
+        Some(gate) if gate.on && client.waiting.is_some() => ("silent".to_owned(), ALARM),
         Some(gate) if gate.on => ("ready".to_owned(), GOOD),
         Some(gate) => {
             let state = closed_gate(live, gate);
@@ -148,7 +155,8 @@ pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
         .as_ref()
         .map(|waiting| format!("  {}", pen.glyphs.show(waiting)));
     let mut calls: Vec<&LiveDistribution> = client.calls.iter().collect();
-    calls.sort_by_key(|call| std::cmp::Reverse(call.count));
+    calls.retain(|call| call.recent_count > 0);
+    calls.sort_by_key(|call| std::cmp::Reverse(call.recent_count));
     let call = |call: &&LiveDistribution| {
         let method = pen.glyphs.show(&call.stage);
         let method = method.strip_prefix("engine_").unwrap_or(&method);
@@ -158,10 +166,19 @@ pub fn client(pen: &mut Pen<'_>, line: Rect, live: &Live) {
     let lag = format!(", {} behind", client.lag);
     let lag_style = if client.lag > 2 { WARNING } else { PLAIN };
     let waiting = waiting.unwrap_or_default();
-    pen.parts(
-        line,
-        &[(&gate, style), (&lag, lag_style), (&waiting, ALARM), (&calls, PLAIN)],
-    );
+    let parts = [
+        (gate.as_str(), style),
+        (&lag, lag_style),
+        (&waiting, ALARM),
+        (&calls, PLAIN),
+    ];
+    let width: usize = parts.iter().map(|(part, _)| part.chars().count()).sum();
+    if pen.is_whole && width > usize::from(area.width) {
+        let words: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
+        return pen.wrapped(area, &words.concat(), style);
+    }
+    pen.parts(row(area, 0), &parts);
+    1
 }
 
 pub fn disk(pen: &mut Pen<'_>, line: Rect, live: &Live) {

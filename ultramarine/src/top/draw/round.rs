@@ -130,8 +130,17 @@ fn head(pen: &mut Pen<'_>, area: Rect, live: &Live, newest: Option<&LiveBlock>, 
         String::new()
     };
     let style = if block.round > 0 { WARNING } else { BOLD };
+    // Up to the names of the last two figures, with a gap. What explains the bars is dropped last.
+    let line = columns(row(area, 0), 0, area.width.saturating_sub(2 * FIGURE));
+    let mut left = usize::from(line.width).saturating_sub("round ".len() + since.chars().count());
+    let mut fits = |text: &str| {
+        let fits = text.chars().count() <= left;
+        left -= if fits { text.chars().count() } else { 0 };
+        fits
+    };
+    let [bars, by, axis] = [bars, by, axis].map(|text| if fits(&text) { text } else { String::new() });
     pen.parts(
-        row(area, 0),
+        line,
         &[
             ("round ", HEAD),
             (&since, style),

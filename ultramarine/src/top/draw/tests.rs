@@ -101,6 +101,108 @@ fn help_explains_every_key_and_word() {
     app.press(Key::Help);
     app.is_paused = true;
     holds("help_80x24", &screen(&app, 80, 24));
+    app.press(Key::Help);
+    holds("help_2_80x24", &screen(&app, 80, 24));
+    for page in [1, 2] {
+        app.help = page;
+        assert!(!screen(&app, 80, 24).contains('…'), "a line of page {page} is cut");
+    }
+    let shown = [1, 2].map(|page| {
+        app.help = page;
+        screen(&app, 80, 24)
+    });
+    for stage in ultramarine_types::Stage::ALL {
+        assert!(shown[1].contains(&format!("\n  {} ", stage.name())), "{stage:?}");
+    }
+}
+
+#[test]
+fn a_text_that_is_cut_says_so_and_once_prints_it_whole() {
+    let mut long = troubled();
+    let reason = "it answers SYNCING for our head ".repeat(12) + "THE END";
+    long.conditions[0].what.clone_from(&reason);
+    long.conditions[0].action = "look at the log ".repeat(14) + "AND WAIT";
+    if let Some(gate) = &mut long.client.gate {
+        gate.why.clone_from(&reason);
+    }
+    for (glyphs, mark) in [(Glyphs::UNICODE, '…'), (Glyphs::ASCII, '~')] {
+        for count in [1, 2] {
+            let readings = (0..count).map(|number| named(long.clone(), number)).collect();
+            let mut app = app(readings, glyphs);
+            let shown = screen(&app, 80, 24);
+            assert!(shown.contains(mark) && !shown.contains("THE END"), "{shown}");
+            (app.has_keys, app.is_whole) = (false, true);
+            let whole = screen(&app, 80, 400);
+            let words = whole.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(!whole.contains(mark), "{whole}");
+            assert!(words.contains("THE END (for") && words.contains("AND WAIT"), "{whole}");
+            assert!(whole.lines().all(|line| line.chars().count() <= 80), "{whole}");
+            let of_client = words.matches("THE END").count();
+            assert_eq!(
+                of_client,
+                if count == 1 { 2 } else { 1 },
+                "the client's line as well: {whole}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_to_do_stands_beside_every_trouble_of_several_nodes_where_there_is_room() {
+    let mut app = app(vec![named(live(), 0), named(troubled(), 1)], Glyphs::UNICODE);
+    let shown = screen(&app, 80, 40);
+    for condition in troubled().conditions {
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("→ {}", condition.action)), "{shown}");
+    }
+    (app.has_keys, app.is_whole) = (false, true);
+    assert!(screen(&app, 80, 400).contains("→ free room, or add some"));
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_not_called_ready() {
+    let mut silent = live();
+    silent.client.waiting = Some("the execution client has not answered engine_newPayloadV4 for 31 s".to_owned());
+    silent.client.lag = 10;
+    let one = screen(&app(vec![Ok(Box::new(silent.clone()))], Glyphs::UNICODE), 80, 24);
+    assert!(
+        one.contains("client  silent, 10 behind  the execution client has not"),
+        "{one}"
+    );
+    let several = screen(&app(vec![named(silent, 0), named(live(), 1)], Glyphs::UNICODE), 80, 24);
+    assert!(several.contains("client       silent, 10 behind"), "{several}");
+}
+
+#[test]
+fn what_is_over_is_not_said_to_last() {
+    let mut paused = troubled();
+    paused.conditions.truncate(1);
+    paused.conditions[0].what = "nothing in this process ran for 60.0 s; 83 s ago".to_owned();
+    paused.conditions[0].is_over = true;
+    for count in [1, 2] {
+        let readings = (0..count).map(|number| named(paused.clone(), number)).collect();
+        let shown = screen(&app(readings, Glyphs::UNICODE), 80, 24);
+        assert!(shown.contains("60.0 s; 83 s ago\n"), "{shown}");
+    }
+}
+
+#[test]
+fn the_height_of_the_bars_does_not_touch_the_figures() {
+    for height in [83, 4_211, 1_234_567_890] {
+        let mut early = live();
+        early.current.spans.clear();
+        early.current.height = height + 1;
+        for (block, number) in early.heights.iter_mut().rev().zip(0..) {
+            block.height = height - number;
+        }
+        let shown = screen(&app(vec![Ok(Box::new(early))], Glyphs::UNICODE), 80, 24);
+        let head = shown
+            .lines()
+            .find(|line| line.starts_with("round "))
+            .expect("the picture's head");
+        assert!(head.contains("  usual  worst"), "{head}");
+        assert!(height > 9_999 || head.contains(&format!(" bars: {height} ")), "{head}");
+    }
 }
 
 #[test]
