@@ -19,7 +19,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus, Healing};
+use crate::catch_up::{CatchUp, CatchUpStatus, HealingProgress};
 use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
@@ -223,7 +223,7 @@ pub struct Board {
     snapshot: Mutex<Snapshot>,
     catch_up: Mutex<CatchUp>,
     client_catch_up: Mutex<CatchUp>,
-    healing: Mutex<Healing>,
+    healing: Mutex<HealingProgress>,
     /// The newest decided height, for those who wait for the next one.
     heights: watch::Sender<Height>,
     waiting: Waiting,

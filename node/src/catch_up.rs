@@ -85,13 +85,13 @@ impl CatchUp {
 
 /// How far the heights are restored that a disk has damaged.
 #[derive(Debug, Default)]
-pub struct Healing {
+pub struct HealingProgress {
     progress: CatchUp,
     /// How many were damaged at one time, since none was.
     most: u64,
 }
 
-impl Healing {
+impl HealingProgress {
     /// So many heights are damaged now. Answers what is worth a line, as [`CatchUp::observe`] does.
     pub fn observe(&mut self, now: Nanos, damaged_count: u64) -> Option<String> {
         self.most = self.most.max(damaged_count);
