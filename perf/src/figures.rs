@@ -334,7 +334,7 @@ mod tests {
     use crate::resources::Resources;
     use crate::stages::Stages;
     use crate::stages::tests::{document, histogram};
-    use crate::watch::{Moment, Seen};
+    use crate::watch::{Seen, WatchedMoment};
 
     fn sample(blobs: u64, cpu_ms: u64, client_ms: u64) -> Sample {
         let used = |ms: u64, bytes| Resources {
@@ -370,7 +370,7 @@ mod tests {
             samples: Some((sample(10, 1000, 500), sample(110, 1100, 900))),
             ..Seen::default()
         };
-        let moment = |at_seconds, blobs| Moment {
+        let moment = |at_seconds, blobs| WatchedMoment {
             at_seconds,
             height: 1,
             blobs,

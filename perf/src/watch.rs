@@ -28,7 +28,7 @@ pub struct Seen {
 
 /// The first node at one moment.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Moment {
+pub struct WatchedMoment {
     /// Seconds since the nodes were ready.
     pub at_seconds: f64,
     pub height: u64,
@@ -42,7 +42,7 @@ pub struct Seenings {
     /// Every node, in order.
     pub nodes: Vec<Seen>,
     /// The first node over time.
-    pub timeline: Vec<Moment>,
+    pub timeline: Vec<WatchedMoment>,
     /// All nodes over time, stage by stage.
     pub heat: Heat,
 }
@@ -129,7 +129,7 @@ impl DevnetWatch {
             .first()
             .and_then(|node| http::get(&node.http, "/status").ok());
         if let Some(status) = status.and_then(|text| serde_json::from_str::<Status>(&text).ok()) {
-            self.seen.timeline.push(Moment {
+            self.seen.timeline.push(WatchedMoment {
                 at_seconds,
                 height: status.height,
                 blobs: status.blobs_total,
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_taken_between_the_first_and_last_moment() {
-        let moment = |at_seconds, blobs| Moment {
+        let moment = |at_seconds, blobs| WatchedMoment {
             at_seconds,
             height: 1,
             blobs,

@@ -25,7 +25,7 @@ use crate::board::{Condition, NodeIdentity};
 use crate::http::HttpState;
 use crate::http::error::ApiError;
 pub use history::{CounterSample, History};
-use latency::Marks;
+use latency::LatencyMarks;
 
 /// The URL.
 pub const LIVE: &str = "/ultramarine/v1/live";
@@ -234,7 +234,7 @@ pub struct LiveCondition {
 #[derive(Debug, Default)]
 pub struct LiveState {
     history: Mutex<History>,
-    marks: Mutex<Marks>,
+    marks: Mutex<LatencyMarks>,
     newest: Mutex<Option<(Instant, Bytes)>>,
 }
 

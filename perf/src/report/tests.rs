@@ -4,7 +4,7 @@ use crate::machine::MachineFacts;
 use crate::outcome::NodeOutcome;
 use crate::resources::Resources;
 use crate::stages::tests::{histogram, stages_of};
-use crate::watch::{Moment, Seen};
+use crate::watch::{Seen, WatchedMoment};
 
 /// A log-normal-looking cloud of durations around a median, from a fixed little generator.
 fn cloud(median_ns: f64, records: u64, seed: u64) -> hdrhistogram::Histogram<u64> {
@@ -106,7 +106,7 @@ pub(super) fn sample() -> Run {
         seen: Seenings {
             nodes: (0..4).map(node).collect(),
             timeline: (0..42)
-                .map(|at| Moment {
+                .map(|at| WatchedMoment {
                     at_seconds: at as f64 * 1.01,
                     height: at,
                     blobs: at * 5 - (at % 3),

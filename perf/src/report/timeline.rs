@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{shortest, three_digits};
 use super::scale::{Linear, round_up};
-use crate::watch::Moment;
+use crate::watch::WatchedMoment;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 170.0;
@@ -15,8 +15,8 @@ const BASE: f64 = HEIGHT - 26.0;
 
 /// The picture, as SVG; `None` when too little was seen to draw.
 #[allow(clippy::cast_precision_loss)] // Pixels.
-pub fn render(moments: &[Moment]) -> Option<String> {
-    let steps: Vec<(Moment, Moment, f64)> = moments
+pub fn render(moments: &[WatchedMoment]) -> Option<String> {
+    let steps: Vec<(WatchedMoment, WatchedMoment, f64)> = moments
         .windows(2)
         .filter_map(|pair| {
             let [before, after] = pair else { return None };

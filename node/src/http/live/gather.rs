@@ -217,7 +217,7 @@ fn peer(view: PeerView) -> LivePeer {
     }
 }
 
-fn client(snapshot: &Snapshot, registry: &Registry, marks: &latency::Marks) -> LiveClient {
+fn client(snapshot: &Snapshot, registry: &Registry, marks: &latency::LatencyMarks) -> LiveClient {
     LiveClient {
         gate: snapshot.readiness.clone(),
         waiting: snapshot.waiting.clone(),

@@ -35,7 +35,7 @@ type Counts = Vec<(u64, u64)>;
 
 /// What the histograms had counted some minutes ago.
 #[derive(Clone, Debug, Default)]
-pub struct Marks(VecDeque<Mark>);
+pub struct LatencyMarks(VecDeque<Mark>);
 
 #[derive(Clone, Debug)]
 struct Mark {
@@ -44,7 +44,7 @@ struct Mark {
     counts: BTreeMap<(&'static str, String), Counts>,
 }
 
-impl Marks {
+impl LatencyMarks {
     /// Notes what the histograms have counted, if it is time for that.
     pub fn look(&mut self, registry: &Registry, now: Nanos) {
         if self.0.back().is_some_and(|newest| now.since(newest.at) < MARK_EVERY) {
@@ -93,7 +93,7 @@ pub fn bounds_ms() -> Vec<f64> {
 }
 
 /// Every stage's distribution, in the order in which a block passes them.
-pub fn stages(registry: &Registry, marks: &Marks) -> LiveLatency {
+pub fn stages(registry: &Registry, marks: &LatencyMarks) -> LiveLatency {
     let bounds = bounds_ms();
     let mut stages = distributions(registry, marks, (STAGE_HISTOGRAM, "stage"), &bounds);
     let order = |name: &str| Stage::ALL.iter().position(|stage| stage.name() == name);
@@ -105,7 +105,7 @@ pub fn stages(registry: &Registry, marks: &Marks) -> LiveLatency {
 }
 
 /// How long the execution client took to answer, by method.
-pub fn calls(registry: &Registry, marks: &Marks) -> Vec<LiveDistribution> {
+pub fn calls(registry: &Registry, marks: &LatencyMarks) -> Vec<LiveDistribution> {
     let mut calls = distributions(registry, marks, (CALL_HISTOGRAM, "method"), &[]);
     calls.retain(|call| call.count > 0);
     calls
@@ -113,7 +113,7 @@ pub fn calls(registry: &Registry, marks: &Marks) -> Vec<LiveDistribution> {
 
 fn distributions(
     registry: &Registry,
-    marks: &Marks,
+    marks: &LatencyMarks,
     (name, label): (&'static str, &str),
     bounds: &[f64],
 ) -> Vec<LiveDistribution> {
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_last_minutes_and_counts_since_the_start() {
-        let (registry, mut marks) = (Registry::new(), Marks::default());
+        let (registry, mut marks) = (Registry::new(), LatencyMarks::default());
         let calls = registry.histogram(CALL_HISTOGRAM, "", &[("method", "engine_newPayloadV4")]);
         let at = |minute: u64| Nanos::from_millis(minute * 60_000);
         let record = |ms: u64, times: u32| (0..times).for_each(|_| calls.record(Nanos::from_millis(ms)));
-        let shown = |marks: &Marks| {
+        let shown = |marks: &LatencyMarks| {
             let shown = super::calls(&registry, marks).remove(0);
             (
                 shown.count,
