@@ -117,12 +117,10 @@ impl Hearings {
         let Some(way) = self.passing.get(&(*listener, *peer)) else {
             return false;
         };
-        match way.iter().position(|passing| passing.nonce == *nonce) {
-            Some(place) => {
-                let newer = (way.len() - place - 1) as u64;
-                now.since(way[place].at) < Nanos(REST.0 * (newer + 1))
-            }
-            None => way.len() >= CALLS && now.since(way[0].since) < KEPT,
+        let mut newest_first = way.iter().rev().enumerate();
+        match newest_first.find(|(_, passing)| passing.nonce == *nonce) {
+            Some((newer, passing)) => now.since(passing.at) < Nanos(REST.0 * (newer as u64 + 1)),
+            None => way.len() >= CALLS && way.first().is_some_and(|first| now.since(first.since) < KEPT),
         }
     }
 
@@ -134,8 +132,7 @@ impl Hearings {
             .of(listener)
             .any(|(_, passing)| passing.nonce == nonce && is_recent(passing));
         let way = self.passing.entry((listener, peer)).or_default();
-        let known = way.iter().position(|passing| passing.nonce == nonce);
-        let place = known.unwrap_or_else(|| {
+        if !way.iter().any(|passing| passing.nonce == nonce) {
             if way.len() >= CALLS {
                 way.remove(0);
             }
@@ -146,9 +143,9 @@ impl Hearings {
                 passed: None,
                 answered: BTreeSet::new(),
             });
-            way.len() - 1
-        });
-        let passing = &mut way[place];
+        }
+        let known = way.iter_mut().find(|passing| passing.nonce == nonce);
+        let passing = known.expect("it is there, or has just been put there");
         passing.at = now;
         passing.answered.clear();
         if is_news {
