@@ -171,7 +171,7 @@ impl Core {
     /// Whether another validator signed nothing that we know in many rounds of this height before a round. A quorum was
     /// heard in each of them, so what it signs is slower than that, or it does not sign.
     fn is_silent(&self, validator: &Address, round: Round) -> bool {
-        let silence = SILENT_ROUNDS.max(self.config.validators.len()) as u32;
+        let silence = u32::try_from(SILENT_ROUNDS.max(self.config.validators.len())).unwrap_or(u32::MAX);
         let Some(since) = round.0.checked_sub(silence) else {
             return false;
         };
