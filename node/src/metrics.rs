@@ -11,7 +11,7 @@ use ultramarine_runtime::metrics::{Counter, Gauge, Histogram, Registry};
 use ultramarine_runtime::{Clock, Mark, StageLog, StageTime};
 use ultramarine_types::{Height, Nanos, Stage};
 
-/// Shows how many lines the log's file has lost, where there is one.
+/// Shows how many lines the log's file has lost: none where there is no file.
 pub fn show_file_losses(registry: &Registry, lost: impl Fn() -> u64 + Send + 'static) {
     registry.probe_counter(
         "ultramarine_log_file_lines_lost_total",

@@ -65,6 +65,8 @@ impl Log {
             environment("TERM").as_deref(),
         );
         let file = file.map(open);
+        // Where there is no file, it loses no line.
+        show_file_losses(&Registry::process(), move || file.map_or(0, Outlet::lost));
         let (wanted_lines, handle) = reload::Layer::new(wanted(filter)?);
         let _ = tracing_subscriber::registry()
             .with(wanted_lines)
@@ -89,9 +91,7 @@ impl Log {
 /// A file for lines, written on a thread of its own as long as the process lives.
 fn open(file: &LogToFile) -> &'static Outlet {
     let writer = RotatingFile::new(file.path.clone(), file.share, print::note);
-    let outlet: &'static Outlet = Box::leak(Box::new(Outlet::onto("log-file", writer)));
-    show_file_losses(&Registry::process(), || outlet.lost());
-    outlet
+    Box::leak(Box::new(Outlet::onto("log-file", writer)))
 }
 
 /// Has every panic say where and why on standard error, without waiting for ever where that is stuck. One over a

@@ -176,6 +176,8 @@ fn top_shows_a_network_live_and_says_which_node_is_gone() {
         screen.contains("points of a peer's faults")
     });
     top.press("?");
+    top.until("its second page", PATIENCE, |screen| screen.contains("page 2 of 2"));
+    top.press("?");
     top.until("the node again", PATIENCE, |screen| height_of(screen).is_some());
     top.press(" ");
     let paused = top.until("the pause", PATIENCE, |screen| screen.contains("PAUSED"));
