@@ -76,6 +76,11 @@ fn a_log_is_json_in_a_file_that_rotates_and_its_filter_changes_while_the_node_ru
                 "{line}"
             );
         }
+        let has_import = |line: &Value| line["import_ms"].as_f64().is_some_and(|ms| ms < 60_000.0);
+        assert!(
+            lines.iter().any(has_import),
+            "no import was in time for its line: {lines:?}"
+        );
     }
 
     assert_eq!(succeed(["log-level", "--home", home]).trim(), "the node logs info");
