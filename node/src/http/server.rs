@@ -18,16 +18,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
+use ultramarine_runtime::{Reason, Registry};
 
 use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
+use crate::http::opening;
 use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
+use crate::opening::Opening;
 
 /// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
 /// megabyte at most, 128 MB in all.
@@ -74,11 +77,49 @@ impl Default for ServerLimits {
     }
 }
 
-/// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
+/// What is answered from, before there is a state.
+#[derive(Clone)]
+pub struct BeforeState {
+    pub opening: Opening,
+    pub registry: Arc<Registry>,
+}
+
+/// Answers requests until the node halts. Until its data directory is open, and `state` comes, it says how far that is.
+/// Needs a tokio runtime with I/O and time.
+pub async fn serve_from_the_start(
+    listener: TcpListener,
+    before: BeforeState,
+    state: oneshot::Receiver<HttpState>,
+    limits: ServerLimits,
+    halt: Halt,
+) {
+    let BeforeState { opening, registry } = before;
+    let metrics = Arc::new(Metrics::new(&registry));
+    let opened = Halt::new();
+    let answers = accept(&listener, opening::router(opening, registry), &metrics, limits, &opened);
+    let state = tokio::select! {
+        () = halt.stopped() => return,
+        () = answers => return,
+        state = state => state,
+    };
+    // Whoever has a connection by now makes a new one.
+    opened.stop(Reason::Asked);
+    // Without a state, its sender has failed, and stops the node.
+    match state {
+        Ok(state) => serve(listener, state, limits, halt).await,
+        Err(_) => halt.stopped().await,
+    }
+}
+
+/// Answers requests from this state until the node halts.
+pub(super) async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
-    let router = router(state, &limits);
+    accept(&listener, router(state, &limits), &metrics, limits, &halt).await;
+}
+
+/// Accepts connections until the halt, and answers them by these routes.
+async fn accept(listener: &TcpListener, router: Router, metrics: &Arc<Metrics>, limits: ServerLimits, halt: &Halt) {
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,
         downloads_max: limits.requests_max,
@@ -107,7 +148,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
                     tokio::spawn(refuse(stream));
                     continue;
                 };
-                let connection = connection(stream, router.clone(), metrics.clone(), seat, leave);
+                let connection = connection(stream, router.clone(), Arc::clone(metrics), seat, leave);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }
