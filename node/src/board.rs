@@ -19,7 +19,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus, HealingProgress, Work};
+use crate::catch_up::{CatchUp, CatchUpKind, CatchUpStatus, HealingProgress};
 use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
@@ -403,11 +403,11 @@ impl Board {
     }
 
     /// How far a work is; `None` if there is none of it.
-    pub fn progress(&self, work: Work, now: Nanos) -> Option<CatchUpStatus> {
-        match work {
-            Work::CatchUp => locked(&self.catch_up).status(now),
-            Work::Feeding => locked(&self.client_catch_up).status(now),
-            Work::Healing => locked(&self.healing).status(now),
+    pub fn progress(&self, kind: CatchUpKind, now: Nanos) -> Option<CatchUpStatus> {
+        match kind {
+            CatchUpKind::CatchUp => locked(&self.catch_up).status(now),
+            CatchUpKind::Feeding => locked(&self.client_catch_up).status(now),
+            CatchUpKind::Healing => locked(&self.healing).status(now),
         }
     }
 
@@ -483,9 +483,9 @@ impl Board {
             slow_call: self.waiting.slow_call(),
             usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
-            catch_up: self.progress(Work::CatchUp, now.at),
-            client_catch_up: self.progress(Work::Feeding, now.at),
-            healing: self.progress(Work::Healing, now.at),
+            catch_up: self.progress(CatchUpKind::CatchUp, now.at),
+            client_catch_up: self.progress(CatchUpKind::Feeding, now.at),
+            healing: self.progress(CatchUpKind::Healing, now.at),
             ..self.lock().clone()
         };
         snapshot.date(now);

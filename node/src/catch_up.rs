@@ -24,7 +24,7 @@ pub struct CatchUpStatus {
 
 /// What is made up for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
+pub enum CatchUpKind {
     /// The node lacks heights.
     CatchUp,
     /// Its execution client lacks heights.
@@ -34,30 +34,30 @@ pub enum Work {
 }
 
 /// Shows how long each will take, as `left` says at each scrape.
-pub fn show(registry: &Registry, left: impl Fn(Work) -> Option<f64> + Clone + Send + 'static) {
+pub fn show(registry: &Registry, left: impl Fn(CatchUpKind) -> Option<f64> + Clone + Send + 'static) {
     let shown = [
         (
-            Work::CatchUp,
+            CatchUpKind::CatchUp,
             "ultramarine_sync_left_seconds",
             "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
              unknown.",
         ),
         (
-            Work::Feeding,
+            CatchUpKind::Feeding,
             "ultramarine_execution_feeding_left_seconds",
             "How long the execution client will take for the blocks that it lacks; absent while it lacks none, and \
              while that is unknown.",
         ),
         (
-            Work::Healing,
+            CatchUpKind::Healing,
             "ultramarine_sync_healing_left_seconds",
             "How long the node will take to restore the heights that its disk has damaged; absent while there are \
              none, and while that is unknown.",
         ),
     ];
-    for (work, name, help) in shown {
+    for (kind, name, help) in shown {
         let left = left.clone();
-        registry.probe_gauge(name, help, &[], move || left(work));
+        registry.probe_gauge(name, help, &[], move || left(kind));
     }
 }
 

@@ -41,7 +41,7 @@ use crate::node::options::{
     core_config, embedded_options, engine_options, expected_peers, http_limits, net_options, store_options,
     uploader_options,
 };
-use crate::opening::{self, Opening};
+use crate::opening::{self, DirectoryOpening};
 use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
@@ -159,7 +159,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         log,
         stop: _,
     } = options;
-    let opening = Opening::begin(Clock::start());
+    let opening = DirectoryOpening::begin(Clock::start());
     show_opening(&crew.registry, &opening);
     // While the directory is opened, the node says how far that is. A directory that cannot be opened goes first: where
     // another node of it runs, its addresses are taken as well.
@@ -237,7 +237,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
 }
 
 /// Shows how long a data directory will take to open.
-fn show_opening(registry: &Registry, opening: &Opening) {
+fn show_opening(registry: &Registry, opening: &DirectoryOpening) {
     let opening = opening.clone();
     opening::show(registry, move || {
         opening.status()?.seconds_left.map(|seconds| seconds as f64)
@@ -247,8 +247,8 @@ fn show_opening(registry: &Registry, opening: &Opening) {
 /// Shows how long a node that lags will take, one that feeds its client, and one that restores damaged heights.
 fn show_catch_up(registry: &Registry, board: &Arc<Board>) {
     let board = Arc::clone(board);
-    catch_up::show(registry, move |work| {
-        let status = board.progress(work, Clock::start().now())?;
+    catch_up::show(registry, move |kind| {
+        let status = board.progress(kind, Clock::start().now())?;
         status.seconds_left.map(|seconds| seconds as f64)
     });
 }

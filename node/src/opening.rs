@@ -24,13 +24,13 @@ type Say = Box<dyn FnMut(&Estimate) + Send>;
 
 /// A data directory that is being opened.
 #[derive(Clone)]
-pub struct Opening {
+pub struct DirectoryOpening {
     clock: Clock,
     /// `None`: it is open.
     meter: Arc<Mutex<Option<Meter<Say>>>>,
 }
 
-impl Opening {
+impl DirectoryOpening {
     /// It begins now.
     pub fn begin(clock: Clock) -> Self {
         let say: Say =

@@ -15,19 +15,19 @@ use tower_http::limit::RequestBodyLimitLayer;
 use ultramarine_runtime::Registry;
 
 use crate::http::BODY_BYTES_MAX;
-use crate::opening::Opening;
+use crate::opening::DirectoryOpening;
 
 /// When a caller should try again, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 #[derive(Clone)]
 struct OpeningState {
-    opening: Opening,
+    opening: DirectoryOpening,
     registry: Arc<Registry>,
 }
 
 /// All routes. Each answer ends its connection: the next request is the open node's.
-pub fn router(opening: Opening, registry: Arc<Registry>) -> Router {
+pub fn router(opening: DirectoryOpening, registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(health))
@@ -115,7 +115,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (halt, registry) = (Halt::new(), Registry::new());
-        let opening = Opening::begin(Clock::start());
+        let opening = DirectoryOpening::begin(Clock::start());
         let before = BeforeState {
             opening: opening.clone(),
             registry: Arc::clone(&registry),

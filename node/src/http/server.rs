@@ -30,7 +30,7 @@ use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
-use crate::opening::Opening;
+use crate::opening::DirectoryOpening;
 
 /// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
 /// megabyte at most, 128 MB in all.
@@ -80,7 +80,7 @@ impl Default for ServerLimits {
 /// What is answered from, before there is a state.
 #[derive(Clone)]
 pub struct BeforeState {
-    pub opening: Opening,
+    pub opening: DirectoryOpening,
     pub registry: Arc<Registry>,
 }
 

@@ -19,7 +19,7 @@ use crate::http::{self, HttpState};
 use crate::node::NodeError;
 use crate::node::crew::{Crew, on_tokio};
 use crate::node::links::{EngineLinks, StoreLinks};
-use crate::opening::Opening;
+use crate::opening::DirectoryOpening;
 use crate::tiles;
 use crate::tiles::core::{Audience, CoreLinks};
 use crate::topology;
@@ -58,7 +58,7 @@ pub fn engine(crew: &mut Crew, io: Io, options: EngineOptions, links: EngineLink
 pub fn http(
     crew: &mut Crew,
     listener: TcpListener,
-    opening: Opening,
+    opening: DirectoryOpening,
     limits: http::server::ServerLimits,
 ) -> Result<oneshot::Sender<HttpState>, NodeError> {
     let (give_state, state) = oneshot::channel();

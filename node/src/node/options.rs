@@ -19,13 +19,18 @@ use crate::genesis::Genesis;
 use crate::http;
 use crate::keys::Keys;
 use crate::node::{NodeError, start_error};
-use crate::opening::Opening;
+use crate::opening::DirectoryOpening;
 
 /// How long a validator on an empty or doubtful directory listens before it signs.
 const LISTEN: Nanos = Nanos::from_millis(3_000);
 
 /// `opening` is told how far the store has read.
-pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry>, opening: Opening) -> StoreOptions {
+pub fn store_options(
+    config: &Config,
+    genesis: &Genesis,
+    registry: &Arc<Registry>,
+    opening: DirectoryOpening,
+) -> StoreOptions {
     let chain = &genesis.chain;
     StoreOptions {
         retention: config.retention.blobs_heights,
