@@ -3,6 +3,7 @@
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 mod beginnings;
+mod words;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +25,8 @@ use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
 pub use beginnings::{Condition, Disturbance, DisturbanceKind};
+use words::clock_off_words;
+pub use words::{clock_words, stall_words};
 
 /// Decided heights the snapshot lists.
 pub const RECENT_MAX: usize = 32;
@@ -546,29 +549,6 @@ impl Snapshot {
 
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Words an offset for people; `whose` ends in a verb.
-pub fn clock_words(whose: &str, offset_ns: i64) -> String {
-    let (seconds, side) = offset_parts(offset_ns);
-    format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
-}
-
-/// Words an offset that is a warning.
-fn clock_off_words(offset_ns: i64) -> String {
-    let (seconds, side) = offset_parts(offset_ns);
-    format!("our clock is off by more than it should be: {seconds:.1} s {side} the validators' (their median)")
-}
-
-fn offset_parts(offset_ns: i64) -> (f64, &'static str) {
-    let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
-    (seconds, if offset_ns < 0 { "behind" } else { "ahead of" })
-}
-
-/// Words a stall for people.
-pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
-    let seconds = still.0 / 1_000_000_000;
-    format!("height {height} has not been decided for {seconds} s: {why}")
 }
 
 #[cfg(test)]
