@@ -148,6 +148,9 @@ pub struct Snapshot {
     pub readiness: Option<Condition>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
+    /// Newest height whose block the execution client has called `VALID`, on a vote or on its import.
+    #[serde(default)]
+    pub valid_height: Height,
     /// Highest height known to be decided: ours, one that a certificate proves, or that more than a third of the power
     /// claims.
     pub best_tip: Height,
@@ -249,6 +252,7 @@ impl Board {
                 usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
+                valid_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
                 peers: 0,
                 decided_total: 0,
@@ -327,8 +331,12 @@ impl Board {
                 origin_proposer,
                 block_hash,
                 synced,
+                client_valid,
                 ..
             } => {
+                if *client_valid {
+                    snapshot.valid_height = snapshot.valid_height.max(certificate.height);
+                }
                 if !synced {
                     snapshot.proposals.decided(certificate.height, certificate.round);
                 }
@@ -347,7 +355,7 @@ impl Board {
                 let (before, begun) = (snapshot.readiness.as_ref(), &mut snapshot.turns.readiness);
                 snapshot.readiness = Some(Condition::turned(before, *ready, why, begun, now));
             }
-            Event::Executed { height } => snapshot.executed_height = *height,
+            Event::Executed { height } => snapshot.executed(*height),
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
             Event::Signing { active, usual, why, .. } => {
@@ -514,6 +522,17 @@ impl Snapshot {
         self.decided.push_back(decision);
     }
 
+    fn executed(&mut self, height: Height) {
+        // A client that has lost blocks has lost its word on them too.
+        let has_lost = height < self.executed_height;
+        self.executed_height = height;
+        self.valid_height = if has_lost {
+            height
+        } else {
+            self.valid_height.max(height)
+        };
+    }
+
     fn mark(&mut self, peer: &PeerId, connected: bool) {
         let named = self.configured_peers.iter_mut().find(|named| named.peer == *peer);
         if let Some(named) = named {
@@ -539,6 +558,12 @@ impl Snapshot {
     /// Heights that we know to be decided and do not have.
     pub const fn lag(&self) -> u64 {
         self.best_tip.0.saturating_sub(self.height.0)
+    }
+
+    /// Whether the execution client has still to call the block of this height `VALID`. Its word on a block is its word
+    /// on all before it.
+    pub fn is_optimistic(&self, height: Height) -> bool {
+        height > self.valid_height
     }
 
     /// Whether the node is too far behind to be relied on.
