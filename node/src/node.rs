@@ -32,6 +32,8 @@ use crate::control::{self, LogSwitch};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::http::HttpState;
+use crate::http::hosts::HostNames;
+use crate::http::server::BeforeState;
 use crate::keys::Keys;
 use crate::metrics::{self, CoreMetrics};
 use crate::node::crew::Crew;
@@ -164,7 +166,15 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
     // While the directory is opened, the node says how far that is. A directory that cannot be opened goes first: where
     // another node of it runs, its addresses are taken as well.
     let http_listener = addresses::listen_http(config.http.listen);
-    let http = http_listener.map(|listener| launch::http(crew, listener, opening.clone(), http_limits(&config.http)));
+    let hosts = HostNames::new(&config.http.hosts, &config.node.name);
+    let http = http_listener.map(|listener| {
+        let before = BeforeState {
+            opening: opening.clone(),
+            hosts: hosts.clone(),
+            registry: Arc::clone(&crew.registry),
+        };
+        launch::http(crew, listener, before, http_limits(&config.http))
+    });
     let store_options = store_options(&config, &genesis, &crew.registry, opening.clone());
     let store = ultramarine_store::open(&config.node.data_dir, &store_options)
         .map_err(start_error("opening the data directory"))?;
@@ -210,6 +220,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         Arc::clone(&crew.registry),
     )
     .show_peers(net.book.clone())
+    .answer_to(hosts)
     .allow_origins(config.http.cors_origins.clone());
     let watchdog = Watchdog {
         registry: Arc::clone(&crew.registry),

@@ -15,6 +15,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use ultramarine_runtime::Registry;
 
 use crate::http::BODY_BYTES_MAX;
+use crate::http::metrics::Told;
 use crate::opening::DirectoryOpening;
 
 /// When a caller should try again, in seconds.
@@ -62,11 +63,8 @@ async fn refuse(State(state): State<OpeningState>) -> impl IntoResponse {
 }
 
 fn unavailable(body: Value) -> impl IntoResponse {
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(RETRY_AFTER, RETRY_AFTER_S)],
-        Json(body),
-    )
+    let retry_after = [(RETRY_AFTER, RETRY_AFTER_S)];
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after, Told, Json(body))
 }
 
 #[cfg(test)]
@@ -81,6 +79,7 @@ mod tests {
     use ultramarine_runtime::{Clock, Registry};
 
     use super::*;
+    use crate::http::hosts::HostNames;
     use crate::http::serve_from_the_start;
     use crate::http::server::{BeforeState, ServerLimits};
     use crate::http::tests::state;
@@ -118,6 +117,7 @@ mod tests {
         let opening = DirectoryOpening::begin(Clock::start());
         let before = BeforeState {
             opening: opening.clone(),
+            hosts: HostNames::default(),
             registry: Arc::clone(&registry),
         };
         let (give_state, given) = oneshot::channel();

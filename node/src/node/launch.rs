@@ -15,11 +15,11 @@ use ultramarine_types::storage::Recovered;
 use crate::archive::uploader::Uploader;
 use crate::config::NodeConfig;
 use crate::embedded::{EmbeddedClient, EmbeddedOptions};
+use crate::http::server::BeforeState;
 use crate::http::{self, HttpState};
 use crate::node::NodeError;
 use crate::node::crew::{Crew, on_tokio};
 use crate::node::links::{EngineLinks, StoreLinks};
-use crate::opening::DirectoryOpening;
 use crate::tiles;
 use crate::tiles::core::{Audience, CoreLinks};
 use crate::topology;
@@ -58,12 +58,10 @@ pub fn engine(crew: &mut Crew, io: Io, options: EngineOptions, links: EngineLink
 pub fn http(
     crew: &mut Crew,
     listener: TcpListener,
-    opening: DirectoryOpening,
+    before: BeforeState,
     limits: http::server::ServerLimits,
 ) -> Result<oneshot::Sender<HttpState>, NodeError> {
     let (give_state, state) = oneshot::channel();
-    let registry = Arc::clone(&crew.registry);
-    let before = http::server::BeforeState { opening, registry };
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
