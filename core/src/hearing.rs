@@ -112,6 +112,14 @@ impl Hearings {
         self.missing = missing;
     }
 
+    /// What [`Planted::CallsRestTogether`](crate::Planted::CallsRestTogether) leaves unread: each call of a listener of
+    /// which this peer has just brought any.
+    #[cfg(feature = "planted")]
+    pub fn rest_together(&self, now: Nanos, listener: &Address, peer: &PeerId) -> bool {
+        let way = self.passing.get(&(*listener, *peer));
+        way.is_some_and(|way| way.iter().any(|passing| now.since(passing.at) < REST))
+    }
+
     /// Whether a call that a peer brings is left unread. To look at it costs a signature check, so not too often.
     pub fn rests(&self, now: Nanos, listener: &Address, nonce: &Nonce, peer: &PeerId) -> bool {
         let Some(way) = self.passing.get(&(*listener, *peer)) else {

@@ -36,6 +36,8 @@ pub enum Planted {
     NothingRepeated,
     /// Wait for every proposer alike, whatever it says of itself.
     EveryProposerAwaited,
+    /// Wait for validators that have signed nothing for many rounds as for all others.
+    SilentAwaited,
     /// Withhold a block that is ahead of our clock, though none may be earlier.
     ParentPlusOneWithheld,
     /// Take a client that fails on one payload for one that has lost our head.
@@ -46,6 +48,8 @@ pub enum Planted {
     NothingRelayed,
     /// Neither answer nor pass on the calls of validators that start.
     CallsUnheard,
+    /// Let all calls of a listener that a peer brings rest as if they were one.
+    CallsRestTogether,
     /// Begin the first height after a restart though the client has not replayed.
     BegunUnready,
     /// Tell and keep the messages of all rounds of a height.

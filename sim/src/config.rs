@@ -2,6 +2,7 @@
 //! seed.
 
 use ultramarine_net::bounds::OTHER_PLACES;
+use ultramarine_net::{Roster, Statuses};
 use ultramarine_types::{ChainIdentity, ChainParams, Nanos};
 
 use crate::adversaries::AdversaryKind;
@@ -192,6 +193,28 @@ impl RunConfig {
             uplink.turns_waived = self.planted == Some(PlantedBug::TurnsWaived);
         }
         uplink
+    }
+
+    /// Who has places at a node.
+    pub(crate) fn roster(&self) -> Roster {
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be planted"))]
+        let mut roster = Roster::new(self.places);
+        #[cfg(feature = "planted")]
+        {
+            roster.nobody_gives_way = self.planted == Some(PlantedBug::NobodyGivesWay);
+        }
+        roster
+    }
+
+    /// The statuses that wait at a node.
+    pub(crate) fn statuses(&self) -> Statuses {
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "a bug may be planted"))]
+        let mut statuses = Statuses::default();
+        #[cfg(feature = "planted")]
+        {
+            statuses.nothing_waits = self.planted == Some(PlantedBug::StatusesUnmerged);
+        }
+        statuses
     }
 
     /// How fast a node's line is.

@@ -16,24 +16,24 @@ pub enum PlantedBug {
     TurnsWaived,
     /// Ban whoever is slow as if it had sent wrong parts.
     SlownessBanned,
+    /// Have nobody give way once all places are taken.
+    NobodyGivesWay,
+    /// Have the core hear every status at once.
+    StatusesUnmerged,
 }
 
 impl PlantedBug {
     pub(crate) fn of_core(self) -> Option<Planted> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::Join(_) | Self::AnyChainsHellos | Self::StreamedToAll | Self::TurnsWaived | Self::SlownessBanned => {
-                None
-            }
+            _ => None,
         }
     }
 
     pub(crate) fn of_join(self) -> Option<JoinBug> {
         match self {
             Self::Join(bug) => Some(bug),
-            Self::Core(_) | Self::AnyChainsHellos | Self::StreamedToAll | Self::TurnsWaived | Self::SlownessBanned => {
-                None
-            }
+            _ => None,
         }
     }
 }

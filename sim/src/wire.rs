@@ -6,7 +6,7 @@ mod packet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-pub use packet::{Packet, Place, cut_answer, cut_stream, package_bytes};
+pub use packet::{Packet, Place, cut_answer, cut_stream, package_bytes, pass_hello};
 use ultramarine_net::message::{ValueResponse, ValueWant};
 use ultramarine_net::streaming::Missing;
 use ultramarine_types::hearing::Hearing;

@@ -18,7 +18,7 @@ use ultramarine_core::Planted;
 use ultramarine_net::streaming::JoinBug;
 use ultramarine_runtime::print;
 use ultramarine_sim::planted::PlantedBug::{
-    self, AnyChainsHellos, Core, Join, SlownessBanned, StreamedToAll, TurnsWaived,
+    self, AnyChainsHellos, Core, Join, NobodyGivesWay, SlownessBanned, StatusesUnmerged, StreamedToAll, TurnsWaived,
 };
 use ultramarine_sim::{RunConfig, Violation, run, scenarios};
 use ultramarine_types::Nanos;
@@ -216,6 +216,11 @@ const HUNTS: &[Hunt] = &[
         Scenario("gate-closed"),
         &["scenario"],
     ),
+    hunt(
+        Core(Planted::SilentAwaited),
+        Scenario("clients-away-and-one-silent"),
+        &["scenario"],
+    ),
     hunt(Core(Planted::SpoiltAwaited), Scenario("gas-limit"), &["scenario"]),
     hunt(
         Core(Planted::AnyProofCount),
@@ -248,6 +253,11 @@ const HUNTS: &[Hunt] = &[
     ),
     hunt(Core(Planted::CallsUnheard), Scenario("ring"), &["scenario"]),
     hunt(Core(Planted::CallsUnheard), Scenario("star"), &["scenario"]),
+    hunt(
+        Core(Planted::CallsRestTogether),
+        Scenario("restart-behind-replayed-calls"),
+        &["scenario"],
+    ),
     hunt(Core(Planted::BegunUnready), Scenario("no-round-lost"), &["scenario"]),
     hunt(Core(Planted::EverythingTold), Scenario("thousands-of-rounds"), &["I11"]),
     hunt(
@@ -270,6 +280,8 @@ const HUNTS: &[Hunt] = &[
     hunt(Core(Planted::LineUnmeasured), Scenario("slow-line"), &["scenario"]),
     hunt(SlownessBanned, BANS, &["blame"]),
     hunt(TurnsWaived, Scenario("package-pullers"), &["scenario"]),
+    hunt(NobodyGivesWay, Scenario("all-places-taken"), &["scenario"]),
+    hunt(StatusesUnmerged, Scenario("status-flood"), &["scenario"]),
 ];
 
 #[test]
@@ -495,6 +507,26 @@ fn a_ban_for_slowness_is_found() {
 #[test]
 fn packages_that_wait_for_no_turn_are_found() {
     is_found(TurnsWaived);
+}
+
+#[test]
+fn places_that_are_taken_for_ever_are_found() {
+    is_found(NobodyGivesWay);
+}
+
+#[test]
+fn statuses_that_are_never_merged_are_found() {
+    is_found(StatusesUnmerged);
+}
+
+#[test]
+fn one_rest_for_all_calls_of_a_listener_is_found() {
+    is_found(Core(Planted::CallsRestTogether));
+}
+
+#[test]
+fn a_silent_validator_that_is_waited_for_without_limit_is_found() {
+    is_found(Core(Planted::SilentAwaited));
 }
 
 #[test]

@@ -115,6 +115,12 @@ impl Core {
         if listener == self.address || self.hearings.rests(self.now, &listener, &nonce, &peer) {
             return;
         }
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::CallsRestTogether)
+            && self.hearings.rest_together(self.now, &listener, &peer)
+        {
+            return;
+        }
         let bytes = sign::call(&self.config.chain.identity, &listener, &nonce);
         if !self.holds(&listener, &bytes, &call.signature) {
             let fault = Fault::Signature;

@@ -105,6 +105,9 @@ pub struct Roster {
     places: usize,
     /// When a stranger last gave way to one with no better claim.
     rotated: Option<Nanos>,
+    /// A bug for the simulator to find: nobody ever gives way.
+    #[cfg(feature = "planted")]
+    pub nobody_gives_way: bool,
 }
 
 impl Default for Roster {
@@ -116,7 +119,12 @@ impl Default for Roster {
 impl Roster {
     /// A roster with so many places beside those of validators' first nodes.
     pub const fn new(places: usize) -> Self {
-        Self { places, rotated: None }
+        Self {
+            places,
+            rotated: None,
+            #[cfg(feature = "planted")]
+            nobody_gives_way: false,
+        }
     }
 
     /// Finds a place for one more peer beside the connected ones. Returns the stranger that gives way to it, if none is
@@ -154,6 +162,10 @@ impl Roster {
         }
         if others < self.places {
             return Ok(None);
+        }
+        #[cfg(feature = "planted")]
+        if self.nobody_gives_way {
+            return Err(Goodbye::Full);
         }
         let gone = match newcomer.class() {
             Class::Validator(_) | Class::Listed => Weights::of(&strangers).heaviest(&strangers),

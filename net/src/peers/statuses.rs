@@ -36,6 +36,9 @@ pub struct Statuses {
     due: BTreeSet<(Nanos, PeerId)>,
     strangers: Bucket,
     merged: u64,
+    /// A bug for the simulator to find: the core hears every status at once.
+    #[cfg(feature = "planted")]
+    pub nothing_waits: bool,
 }
 
 impl Default for Statuses {
@@ -45,6 +48,8 @@ impl Default for Statuses {
             due: BTreeSet::new(),
             strangers: Bucket::new(STRANGERS_STATUSES_PER_SECOND, STRANGERS_STATUSES_BURST, Nanos::ZERO),
             merged: 0,
+            #[cfg(feature = "planted")]
+            nothing_waits: false,
         }
     }
 }
@@ -62,6 +67,10 @@ impl Statuses {
         let said = essence(&status);
         let is_news = !is_stranger && peer.newest.as_ref() != Some(&said);
         peer.newest = Some(said);
+        #[cfg(feature = "planted")]
+        if self.nothing_waits {
+            return Some(status);
+        }
         let waited = peer.waiting.take();
         if let Some((due, _)) = waited {
             self.merged += 1;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
+use ultramarine_net::bounds::WIRE_VERSIONS;
 use ultramarine_net::frame::{FrameKind, HEADER_BYTES, Header, Part, PartHead, ReadFault};
+use ultramarine_net::hello::{Goodbye, Hello};
 use ultramarine_net::message::{self, PartsRequest, ValueRequest, ValueResponse};
 use ultramarine_net::reply::PeerRequest;
 use ultramarine_types::chain::Limits;
@@ -98,6 +100,16 @@ fn cut(place: Place, pieces: Vec<Bytes>) -> Vec<Packet> {
         packets.push(packet);
     }
     packets
+}
+
+/// The first words of a connection, as the other end reads them. The error is its reason to part.
+pub fn pass_hello(said: &Hello) -> Result<Hello, Goodbye> {
+    let (header, body) = header_of(&said.frame()).map_err(|_| Goodbye::Protocol)?;
+    if header.kind != FrameKind::Hello || header.body_bytes != body.len() {
+        return Err(Goodbye::Protocol);
+    }
+    let (hello, _) = Hello::parse(&body, WIRE_VERSIONS)?;
+    Ok(hello)
 }
 
 fn header_of(bytes: &Bytes) -> Result<(Header, Bytes), &'static str> {
@@ -307,9 +319,11 @@ pub fn package_bytes(bytes: &[u8]) -> AlignedVec {
 
 #[cfg(test)]
 mod tests {
+    use ultramarine_net::hello::Plans;
     use ultramarine_net::message::ValueWant;
     use ultramarine_net::reply;
-    use ultramarine_types::{Height, ListKind, Round};
+    use ultramarine_net::versions::WireVersions;
+    use ultramarine_types::{ChainIdentity, Hash, Height, ListKind, Round};
 
     use super::*;
     use crate::RunConfig;
@@ -326,6 +340,27 @@ mod tests {
         let end = world.now + ultramarine_types::Nanos::from_millis(30_000);
         assert!(world.run(end, |world| world.nodes[0].head() >= height));
         (world, height)
+    }
+
+    #[test]
+    fn a_hello_is_read_as_it_was_written_and_one_of_other_versions_is_refused() {
+        let hello = Hello {
+            versions: WIRE_VERSIONS,
+            chain: ChainIdentity([7; 32]),
+            plans: Plans {
+                upgrades: Hash([1; 32]),
+                fork_schedule: Hash([2; 32]),
+            },
+            instance: 3,
+            attestation: None,
+        };
+        assert_eq!(pass_hello(&hello), Ok(hello));
+        let later = WIRE_VERSIONS.highest + 1;
+        let versions = WireVersions {
+            lowest: later,
+            highest: later,
+        };
+        assert_eq!(pass_hello(&Hello { versions, ..hello }), Err(Goodbye::Version));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ultramarine_core::{Core, CoreConfig};
 use ultramarine_net::bounds::{self, WIRE_VERSIONS};
 use ultramarine_net::hello::{ExpectedHello, Goodbye, Hello, Plans};
 use ultramarine_net::streaming::{Join, JoinConfig};
-use ultramarine_net::{Attestation, Bans, Budgets, Guest, Roster, Site, Statuses};
+use ultramarine_net::{Attestation, Bans, Budgets, Guest, Site};
 use ultramarine_types::canonical::{Canonical, sha256};
 use ultramarine_types::network::{NetEvent, SyncEnd};
 use ultramarine_types::{Address, Hash, Nanos, Nonce, Outbox, PeerId};
@@ -16,7 +16,7 @@ use super::{Event, Node, World};
 use crate::block;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
-use crate::wire::StreamId;
+use crate::wire::{StreamId, pass_hello};
 
 /// How long a validator that starts listens to those that it can hear.
 pub const LISTEN: Nanos = Nanos::from_millis(2000);
@@ -99,10 +99,10 @@ impl World {
         node.reads_from.clear();
         node.budgets = Budgets::default();
         node.bans = Bans::default();
-        node.roster = Roster::new(self.config.places);
+        node.roster = self.config.roster();
         node.guests.clear();
         node.came_bytes.clear();
-        node.statuses = Statuses::default();
+        node.statuses = self.config.statuses();
         node.statuses_due = None;
         node.later.clear();
         node.to_full_nodes.clear();
@@ -311,13 +311,13 @@ impl World {
             attestation: key.map(|key| Attestation::sign(key, &chain, &name, u64::MAX)),
         };
         let said = self.as_adversary(peer, node, |adversary, means| adversary.hello(means, hello));
-        let hello = said.unwrap_or(hello);
+        let heard = pass_hello(&said.unwrap_or(hello));
         let expected = ExpectedHello {
             chain,
             validators: &self.validators,
             unix_seconds: 0,
         };
-        let checked = hello.check(&name, &expected);
+        let checked = heard.and_then(|hello| hello.check(&name, &expected));
         match checked {
             Err(why) => {
                 self.trace

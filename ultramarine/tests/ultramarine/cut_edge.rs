@@ -138,6 +138,7 @@ fn an_edge_that_is_missing_for_ever_keeps_blocks_in_round_0_and_silences_nobody(
     std::thread::sleep(Duration::from_secs(1));
     assert!(scene.number(CUT.1, "height") <= gone + 1, "two of four decide nothing");
     processes[CUT.0] = scene.start(CUT.0);
+    let started = Instant::now();
     wait_for("its answer", PATIENCE, || scene.of(CUT.0, Node::status));
     let answered = Instant::now();
     wait_for("a node that signs", PATIENCE, || {
@@ -145,6 +146,14 @@ fn an_edge_that_is_missing_for_ever_keeps_blocks_in_round_0_and_silences_nobody(
         (status["signing"]["on"] == true).then_some(())
     });
     let signing_ms = answered.elapsed().as_millis();
+    // It cannot have voted so high before it was killed.
+    wait_for("its first vote on the other side", PATIENCE, || {
+        scene
+            .network
+            .has_voter_above(CUT.1, &addresses[CUT.0], gone + 1)
+            .then_some(())
+    });
+    let signed_ms = started.elapsed().as_millis();
     // What it signs reaches the node without a link to it, and counts there.
     let since = gone + 2;
     scene.wait_for_height(CUT.1, since + 2);
@@ -160,7 +169,7 @@ fn an_edge_that_is_missing_for_ever_keeps_blocks_in_round_0_and_silences_nobody(
     let _ = writeln!(
         std::io::stdout(),
         "{late} of {HEIGHTS} heights late with four nodes, {late_of_three} with three; signing {signing_ms} ms after \
-         the first answer; {} s in all",
+         the first answer, and its first vote on the other side {signed_ms} ms after its start; {} s in all",
         took.as_secs()
     );
     assert!(took < Duration::from_secs(60), "it took {} s", took.as_secs());
