@@ -13,7 +13,8 @@
 //! Keeps:
 //! - an old call that is repeated keeps no other one out, whoever brings them, and costs less the more there are;
 //! - of each listener and peer at most [`CALLS`] calls are known, in the order in which they were first seen;
-//! - each time that a call is brought, each answer to it goes back once, to the listener itself if that has called here.
+//! - each time that a call is brought, each answer to it goes back once, and to the listener alone
+//!   if it has called here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,12 +4,12 @@
 //! connected to the receiver. A hash of message and receiver draws them, so nobody has to ask who does it.
 //!
 //! The three may be dead, or lie. So a message that is repeated is passed on again, and others are drawn: the hash has
-//! in it how often its relay passed it on before. Relays that have seen a message equally often draw the same three. One
-//! that has seen it more often draws for itself, and is as likely to be among its own three. So each honest relay has
-//! its turn, whoever repeats what.
+//! in it how often its relay passed it on before. Relays that have seen a message equally often draw the same three.
+//! One that has seen it more often draws for itself, and is as likely to be among its own three. So each honest relay
+//! has its turn, whoever repeats what.
 //!
-//! Keeps: of each signer, kind, height and round at most two values are passed on, each at once, and then the less often
-//! the more often it was repeated; and rounds are few.
+//! Keeps: of each signer, kind, height and round at most two values are passed on, each at once, and then the less
+//! often the more often it was repeated; and rounds are few.
 
 use std::collections::BTreeMap;
 

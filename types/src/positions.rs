@@ -36,8 +36,9 @@ impl Positions {
 
     /// Those that are in both.
     #[must_use]
-    pub fn both(&self, other: &Self) -> Self {
-        Self(std::array::from_fn(|at| self.0[at] & other.0[at]))
+    pub fn both(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own &= other);
+        self
     }
 
     /// All, in ascending order.

@@ -18,7 +18,7 @@ use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
 pub const STUCK: Nanos = Nanos::from_millis(500);
-/// A status that tells of nothing but more links follows the one before no sooner. Where a hundred nodes start together,
+/// A status that tells of nothing but more links follows the one before no sooner. Where a hundred nodes start at once,
 /// each has a new link every few milliseconds: all would tell all others of each.
 const LINKS_REST: Nanos = Nanos::from_millis(50);
 /// How many peers get all votes again in one status interval, in turn. The others get our own, unless they have just
