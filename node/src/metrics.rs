@@ -92,10 +92,7 @@ impl CoreMetrics {
             import_share: client_time::share(registry, Stage::Import),
             commit_share: client_time::share(registry, Stage::Commit),
             height: gauge("ultramarine_consensus_height", "Newest decided height."),
-            round: gauge(
-                "ultramarine_consensus_round",
-                "Round of the height being decided.",
-            ),
+            round: gauge("ultramarine_consensus_round", "Round of the height being decided."),
             executed: gauge(
                 "ultramarine_execution_height",
                 "Newest height the execution client has imported.",
@@ -104,10 +101,7 @@ impl CoreMetrics {
                 "ultramarine_execution_gate_open",
                 "1 while the execution client confirms our decided head, else 0.",
             ),
-            signing: gauge(
-                "ultramarine_consensus_signing",
-                "1 while this node signs, else 0.",
-            ),
+            signing: gauge("ultramarine_consensus_signing", "1 while this node signs, else 0."),
             best_tip: gauge(
                 "ultramarine_sync_best_tip_height",
                 "Highest height known to be decided: ours, or one that a certificate proves or more than a third of \

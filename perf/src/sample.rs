@@ -69,7 +69,10 @@ mod tests {
                        ultramarine_net_bytes_total{direction=\"in\"} 13\n";
         let sample = Sample::read(metrics, Resources::default(), None).expect("it shows its blobs");
         assert_eq!((sample.blobs, sample.sent_bytes, sample.received_bytes), (30, 11, 13));
-        assert_eq!(sample.tiles_ns, [("kzg-0".to_owned(), 7_250_000_000), ("net".to_owned(), 5)].into());
+        assert_eq!(
+            sample.tiles_ns,
+            [("kzg-0".to_owned(), 7_250_000_000), ("net".to_owned(), 5)].into()
+        );
         assert_eq!(Sample::read("", Resources::default(), None), None);
     }
 }

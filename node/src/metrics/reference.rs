@@ -9,8 +9,7 @@ use crate::archive::progress::ArchiveProgress;
 use crate::catch_up;
 use crate::conditions::{self, CATALOGUE};
 use crate::metrics::{CoreMetrics, process, show_file_losses};
-use crate::tiles::watchdog;
-use crate::{http, topology};
+use crate::{disk, http, topology};
 
 const HEAD: &str = "\
 # Metrics and conditions
@@ -44,7 +43,7 @@ pub fn registry() -> Arc<Registry> {
     ultramarine_engine::register_metrics(&registry);
     http::register_metrics(&registry);
     conditions::register_metrics(&registry);
-    let _room = watchdog::room_gauge(&registry);
+    disk::show(&registry, || None);
     let _archive = ArchiveProgress::new(String::new(), &registry);
     process::show(&registry);
     outlet::count_losses(&registry);
@@ -148,7 +147,15 @@ mod tests {
             let name = family.name;
             let of_histograms = ["_count", "_sum", "_bucket", "_info"];
             assert!(!of_histograms.iter().any(|end| name.ends_with(end)), "{name}");
-            let small = ["milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "kilobytes", "percent"];
+            let small = [
+                "milliseconds",
+                "microseconds",
+                "nanoseconds",
+                "minutes",
+                "hours",
+                "kilobytes",
+                "percent",
+            ];
             assert!(!name.split('_').any(|word| small.contains(&word)), "{name}");
         }
     }

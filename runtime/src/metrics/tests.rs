@@ -19,7 +19,10 @@ fn nanoseconds_are_counted_and_seconds_shown() {
     let text = registry.render();
     assert!(text.contains("_busy_seconds_total{tile=\"a\"} 1.500000001\n"), "{text}");
     assert!(text.contains("_cpu_seconds_total 7.000000009\n"), "{text}");
-    assert!(text.contains("# TYPE ultramarine_test_cpu_seconds_total counter\n"), "{text}");
+    assert!(
+        text.contains("# TYPE ultramarine_test_cpu_seconds_total counter\n"),
+        "{text}"
+    );
     let read = registry.values("ultramarine_test_busy_seconds_total");
     assert!((read[0].1 - 1.500_000_001).abs() < 1e-12, "{read:?}");
     parse(&text);

@@ -41,7 +41,9 @@ fn complaints(promtool: &Path, metrics: &str) -> Vec<String> {
         .spawn()
         .expect("it runs");
     let mut input = child.stdin.take().expect("a pipe");
-    input.write_all(metrics.as_bytes()).expect("it reads all before it speaks");
+    input
+        .write_all(metrics.as_bytes())
+        .expect("it reads all before it speaks");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);

@@ -20,8 +20,6 @@ use crate::http::HttpState;
 use crate::http::live::{LiveCondition, LiveLink};
 use crate::topology::{self, Shape};
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
-
 /// The node as it is now. Reads files' sizes, so it runs away from the thread that owns sockets.
 pub fn gather(state: &HttpState) -> Live {
     let snapshot = state.board.snapshot();
@@ -256,16 +254,12 @@ fn disk(snapshot: &Snapshot, account: Option<&StoreAccount>, history: &History, 
             })
             .to_vec()
     });
-    let free = account.map_or(0, |account| account.files.free);
     let growth = now.stored_bytes.and_then(|stored| history.growth(now.at, stored));
-    let available = snapshot.disk.map(|disk| disk.available_bytes);
-    // Files that wait to be used again are room too.
-    let days = |growth: f64| Some((available? + free) as f64 / growth / SECONDS_PER_DAY);
     LiveDisk {
         kinds,
-        available,
+        available: snapshot.disk.map(|disk| disk.available_bytes),
         growth: growth.map(f64::round),
-        days_left: growth.filter(|growth| *growth >= 1.0).and_then(days).map(rounded),
+        seconds_left: snapshot.disk.and_then(|disk| disk.seconds_left),
     }
 }
 
