@@ -328,8 +328,8 @@ mod tests {
         let mut metrics = CoreMetrics::new(&registry).resume(Height(7));
         let shows = |tip: u64, height: u64| {
             let text = registry.render();
-            for (name, number) in [("sync_best_tip", tip), ("consensus_height", height)] {
-                let line = format!("\nultramarine_{name}_count {number}\n");
+            for (name, number) in [("sync_best_tip_height", tip), ("consensus_height", height)] {
+                let line = format!("\nultramarine_{name} {number}\n");
                 assert!(text.contains(&line), "no {line:?} in {text}");
             }
         };
