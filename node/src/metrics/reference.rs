@@ -18,8 +18,8 @@ A node's numbers, as `/metrics` shows them. `ultramarine metrics-reference` prin
 node registers, and
 a test holds the two together. Some series appear only once there is something to count.
 
-`ultramarine_stage_seconds` has a second form: `/histograms` answers its HdrHistograms. Rules, alerts and dashboards
-that read these names stand in `perf/prometheus` and `perf/grafana`.
+Histograms have a second form: `/histograms` answers HdrHistograms of a block's stages, `/histograms?of=all` of all. Rules,
+alerts and dashboards that read these names stand in `perf/prometheus` and `perf/grafana`.
 ";
 
 const CONDITIONS: &str = "
