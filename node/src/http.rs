@@ -44,6 +44,7 @@ mod dashboard;
 pub mod decided;
 pub mod error;
 pub mod evidence;
+mod gathered;
 pub mod histograms;
 pub mod index;
 pub mod live;
