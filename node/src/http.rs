@@ -46,6 +46,7 @@ pub mod error;
 pub mod evidence;
 mod gathered;
 pub mod histograms;
+pub mod hosts;
 pub mod index;
 pub mod live;
 mod metrics;
@@ -85,6 +86,7 @@ use crate::conditions::Conditions;
 use crate::http::beacon::{CONSENSUS_FINALIZED, CONSENSUS_VERSION, EXECUTION_OPTIMISTIC};
 use crate::http::body::OCTET_STREAM;
 use crate::http::error::ApiError;
+use crate::http::hosts::HostNames;
 use crate::http::index::BlobIndex;
 use crate::http::server::ServerLimits;
 
@@ -103,6 +105,8 @@ pub struct HttpState {
     pub conditions: Arc<Conditions>,
     /// Who is connected.
     peers: PeerBook,
+    /// By which names this node answers.
+    hosts: HostNames,
     /// Origins whose pages may read answers; `*` is every one.
     origins: Arc<[HeaderValue]>,
     /// How often a stream of events says something.
@@ -130,6 +134,7 @@ impl HttpState {
             registry,
             conditions,
             peers: PeerBook::default(),
+            hosts: HostNames::default(),
             origins: Arc::default(),
             keep_alive: beacon::events::KEEP_ALIVE,
             started: Instant::now(),
@@ -142,6 +147,11 @@ impl HttpState {
     /// Shows who is connected.
     pub fn show_peers(self, peers: PeerBook) -> Self {
         Self { peers, ..self }
+    }
+
+    /// Answers by these names.
+    pub fn answer_to(self, hosts: HostNames) -> Self {
+        Self { hosts, ..self }
     }
 
     /// Lets pages of these origins read answers.

@@ -32,6 +32,7 @@ use crate::control::{self, LogSwitch};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::http::HttpState;
+use crate::http::hosts::HostNames;
 use crate::keys::Keys;
 use crate::metrics::{self, CoreMetrics};
 use crate::node::crew::Crew;
@@ -201,6 +202,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         Arc::clone(&crew.registry),
     )
     .show_peers(net.book.clone())
+    .answer_to(HostNames::new(&config.http.hosts, &config.node.name))
     .allow_origins(config.http.cors_origins.clone());
     let watchdog = Watchdog {
         registry: Arc::clone(&crew.registry),

@@ -31,6 +31,7 @@ fn decided(height: u64, round: u32) -> Event {
         origin_round: Round(0),
         block_hash: Hash([9; 32]),
         synced: false,
+        client_valid: false,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
 use crate::http::gathered::{self, Gathered};
+use crate::http::hosts::HostNames;
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
 use crate::http::query::LongQuery;
@@ -83,6 +84,7 @@ impl Default for ServerLimits {
 pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
+    let hosts = state.hosts.clone();
     let router = router(state, &limits);
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,
@@ -112,7 +114,15 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
                     tokio::spawn(refuse(stream));
                     continue;
                 };
-                let connection = connection(stream, router.clone(), metrics.clone(), seat, leave);
+                let is_local = stream
+                    .local_addr()
+                    .is_ok_and(|address| address.ip().to_canonical().is_loopback());
+                let answers = Answers {
+                    router: router.clone(),
+                    hosts: hosts.clone(),
+                    is_local,
+                };
+                let connection = connection(stream, answers, metrics.clone(), seat, leave);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }
@@ -148,9 +158,18 @@ async fn refuse(stream: TcpStream) {
     }
 }
 
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Answers {
+    router: Router,
+    hosts: HostNames,
+    /// Whether the connection ends at a loopback address.
+    is_local: bool,
+}
+
 async fn connection(
     stream: TcpStream,
-    router: Router,
+    answers: Answers,
     metrics: Arc<Metrics>,
     seat: Arc<CallerSeat>,
     leave: oneshot::Receiver<Leave>,
@@ -160,7 +179,7 @@ async fn connection(
         let (line, metrics) = (line.clone(), metrics.clone());
         move |request: Request<hyper::body::Incoming>| {
             let query = line.begin();
-            let (mut router, metrics, line) = (router.clone(), metrics.clone(), line.clone());
+            let (mut answers, metrics, line) = (answers.clone(), metrics.clone(), line.clone());
             async move {
                 let began = Instant::now();
                 let mut request = request.map(Body::new);
@@ -168,8 +187,8 @@ async fn connection(
                     request.extensions_mut().insert(LongQuery(query));
                 }
                 let is_stream = request.uri().path() == events::URL;
-                let (response, place) = answer(&mut router, &line.seat, request).await;
-                metrics.answered(response.status(), began.elapsed());
+                let (response, place) = answer(&mut answers, &line.seat, request).await;
+                metrics.answered(&response, began.elapsed());
                 line.send(is_stream && response.status() == StatusCode::OK);
                 let is_slices = gathered::is_slices(response.headers());
                 Ok::<_, Infallible>(response.map(|body| Guarded::new(body, is_slices, place, line)))
@@ -257,9 +276,12 @@ async fn part(stream: &mut TcpStream) {
 }
 
 /// Makes one request's answer, with the place that the answer holds until it is sent.
-async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
+async fn answer(answers: &mut Answers, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
+    if let Err(refusal) = answers.hosts.check(answers.is_local, request.uri(), request.headers()) {
+        return (refusal.into_response(), None);
+    }
     let path = request.uri().path();
     let work = match path {
         events::URL => Some(SeatWork::Stream),
@@ -269,7 +291,7 @@ async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) 
     if let (Some(work), None) = (work, &place) {
         return (refused(work), None);
     }
-    match router.call(request).await {
+    match answers.router.call(request).await {
         Ok(response) => (response, place),
         Err(never) => match never {},
     }

@@ -29,7 +29,7 @@ use crate::http::tests::{Memory, state_of};
 use crate::http::wire::{HEAD_BYTES_MAX, Line};
 use crate::http::{HttpState, router};
 
-const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[test]
 fn pieces_are_one_buffer_whatever_is_taken_of_it() {
@@ -306,7 +306,7 @@ async fn answers_of_blobs_follow_one_another_on_a_connection() {
     let asked = answer(&state, path, OCTET_STREAM).await;
     let tag = asked.headers()["etag"].to_str().expect("ASCII").to_owned();
     let served = Served::start(state, ServerLimits::default()).await;
-    let plain = format!("{path} HTTP/1.1\r\nhost: a\r\naccept: {OCTET_STREAM}\r\n");
+    let plain = format!("{path} HTTP/1.1\r\nhost: localhost\r\naccept: {OCTET_STREAM}\r\n");
     let questions = [
         format!("GET {plain}\r\n"),
         format!("HEAD {plain}\r\n"),
@@ -347,7 +347,8 @@ async fn who_leaves_in_the_middle_gives_its_place_back() {
         ..ServerLimits::default()
     };
     let served = Served::start(state_of(Memory::large(48)), limits).await;
-    let question = format!("GET /eth/v1/beacon/blobs/head HTTP/1.1\r\nhost: a\r\naccept: {OCTET_STREAM}\r\n\r\n");
+    let question =
+        format!("GET /eth/v1/beacon/blobs/head HTTP/1.1\r\nhost: localhost\r\naccept: {OCTET_STREAM}\r\n\r\n");
     let until = Instant::now() + Duration::from_secs(30);
     let mut begun = 0;
     while begun < 40 {
