@@ -20,7 +20,7 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus, HealingProgress};
+use crate::catch_up::{CatchUp, CatchUpKind, CatchUpStatus, HealingProgress};
 use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
@@ -219,6 +219,9 @@ pub struct Snapshot {
     /// How an execution client that lags behind us is fed; `None`: it does not lag.
     #[serde(default)]
     pub client_catch_up: Option<CatchUpStatus>,
+    /// How the heights are restored that a disk has damaged; `None`: none is damaged.
+    #[serde(default)]
+    pub healing: Option<CatchUpStatus>,
     #[serde(skip)]
     turns: Turns,
 }
@@ -279,6 +282,7 @@ impl Board {
                 limits_low: Vec::new(),
                 catch_up: None,
                 client_catch_up: None,
+                healing: None,
                 turns: Turns::default(),
             }),
             catch_up: Mutex::default(),
@@ -409,9 +413,13 @@ impl Board {
         locked(&self.healing).observe(now, damaged_count)
     }
 
-    /// How a node that lags catches up; `None` if it does not lag.
-    pub fn catch_up_status(&self, now: Nanos) -> Option<CatchUpStatus> {
-        locked(&self.catch_up).status(now)
+    /// How far a work is; `None` if there is none of it.
+    pub fn progress(&self, kind: CatchUpKind, now: Nanos) -> Option<CatchUpStatus> {
+        match kind {
+            CatchUpKind::CatchUp => locked(&self.catch_up).status(now),
+            CatchUpKind::Feeding => locked(&self.client_catch_up).status(now),
+            CatchUpKind::Healing => locked(&self.healing).status(now),
+        }
     }
 
     /// The newest decided height, to be waited for. Whoever reads slowly sees the newest alone.
@@ -491,8 +499,9 @@ impl Board {
             slow_call: self.waiting.slow_call(),
             usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
-            catch_up: self.catch_up_status(now.at),
-            client_catch_up: locked(&self.client_catch_up).status(now.at),
+            catch_up: self.progress(CatchUpKind::CatchUp, now.at),
+            client_catch_up: self.progress(CatchUpKind::Feeding, now.at),
+            healing: self.progress(CatchUpKind::Healing, now.at),
             ..self.lock().clone()
         };
         snapshot.date(now);

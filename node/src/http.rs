@@ -35,6 +35,8 @@
 //! - One address gets a share of connections and requests, so that others have room ([`seats`]).
 //! - `/health`, `/metrics`, `/status` and the live view do not count as requests, so no download can delay them.
 //!
+//! While the data directory is being opened, a node says how far it is and refuses all else ([`opening`]).
+//!
 //! Every refusal is JSON ([`error`]), also the refusal of bytes that are no HTTP ([`wire`]).
 
 pub mod beacon;
@@ -50,6 +52,7 @@ pub mod hosts;
 pub mod index;
 pub mod live;
 mod metrics;
+mod opening;
 pub mod query;
 pub mod seats;
 pub mod server;
@@ -196,7 +199,7 @@ impl HttpState {
 }
 
 pub use metrics::register_metrics;
-pub use server::serve;
+pub use server::serve_from_the_start;
 
 /// All routes, with limits on body and time.
 pub fn router(state: HttpState, limits: &ServerLimits) -> Router {

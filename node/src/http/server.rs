@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
+use ultramarine_runtime::{Reason, Registry};
 
 use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
@@ -30,10 +31,12 @@ use crate::http::gathered::{self, Gathered};
 use crate::http::hosts::HostNames;
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
+use crate::http::opening;
 use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
+use crate::opening::DirectoryOpening;
 
 /// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
 /// megabyte at most, 128 MB in all.
@@ -80,12 +83,63 @@ impl Default for ServerLimits {
     }
 }
 
-/// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
+/// What is answered from, before there is a state.
+#[derive(Clone)]
+pub struct BeforeState {
+    pub opening: DirectoryOpening,
+    pub hosts: HostNames,
+    pub registry: Arc<Registry>,
+}
+
+/// Answers requests until the node halts. Until its data directory is open, and `state` comes, it says how far that is.
+/// Needs a tokio runtime with I/O and time.
+pub async fn serve_from_the_start(
+    listener: TcpListener,
+    before: BeforeState,
+    state: oneshot::Receiver<HttpState>,
+    limits: ServerLimits,
+    halt: Halt,
+) {
+    let BeforeState {
+        opening,
+        hosts,
+        registry,
+    } = before;
+    let metrics = Arc::new(Metrics::new(&registry));
+    let opened = Halt::new();
+    let answers = Answers {
+        router: opening::router(opening, registry),
+        hosts,
+        is_local: false,
+    };
+    let state = tokio::select! {
+        () = halt.stopped() => return,
+        () = accept(&listener, answers, &metrics, limits, &opened) => return,
+        state = state => state,
+    };
+    // Whoever has a connection by now makes a new one.
+    opened.stop(Reason::Asked);
+    // Without a state, its sender has failed, and stops the node.
+    match state {
+        Ok(state) => serve(listener, state, limits, halt).await,
+        Err(_) => halt.stopped().await,
+    }
+}
+
+/// Answers requests from this state until the node halts.
+pub(super) async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
-    let hosts = state.hosts.clone();
-    let router = router(state, &limits);
+    let answers = Answers {
+        hosts: state.hosts.clone(),
+        router: router(state, &limits),
+        is_local: false,
+    };
+    accept(&listener, answers, &metrics, limits, &halt).await;
+}
+
+/// Accepts connections until the halt, and answers them in this way.
+async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>, limits: ServerLimits, halt: &Halt) {
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,
         downloads_max: limits.requests_max,
@@ -118,11 +172,10 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
                     .local_addr()
                     .is_ok_and(|address| address.ip().to_canonical().is_loopback());
                 let answers = Answers {
-                    router: router.clone(),
-                    hosts: hosts.clone(),
                     is_local,
+                    ..answers.clone()
                 };
-                let connection = connection(stream, answers, metrics.clone(), seat, leave);
+                let connection = connection(stream, answers, Arc::clone(metrics), seat, leave);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }

@@ -9,6 +9,7 @@ use crate::archive::progress::ArchiveProgress;
 use crate::catch_up;
 use crate::conditions::{self, CATALOGUE};
 use crate::metrics::{CoreMetrics, process, show_file_losses};
+use crate::opening;
 use crate::{disk, http, topology};
 
 const HEAD: &str = "\
@@ -18,8 +19,8 @@ A node's numbers, as `/metrics` shows them. `ultramarine metrics-reference` prin
 node registers, and
 a test holds the two together. Some series appear only once there is something to count.
 
-Histograms have a second form: `/histograms` answers HdrHistograms of a block's stages, `/histograms?of=all` of all. Rules,
-alerts and dashboards that read these names stand in `perf/prometheus` and `perf/grafana`.
+Histograms have a second form: `/histograms` answers HdrHistograms of a block's stages, `/histograms?of=all` of all. The
+rules, alerts and dashboards that read these names stand in `perf/prometheus` and `perf/grafana`.
 ";
 
 const CONDITIONS: &str = "
@@ -48,7 +49,8 @@ pub fn registry() -> Arc<Registry> {
     process::show(&registry);
     outlet::count_losses(&registry);
     show_file_losses(&registry, || 0);
-    catch_up::show(&registry, || None);
+    catch_up::show(&registry, |_| None);
+    opening::show(&registry, || None);
     tile::register_metrics(&registry, topology::CORE);
     registry
 }

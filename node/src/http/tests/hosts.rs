@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use ultramarine_runtime::halt::{Halt, Reason};
 
 use super::*;
+use crate::http::server::serve;
 
 #[tokio::test]
 async fn a_page_whose_name_points_to_this_machine_reads_nothing() {
