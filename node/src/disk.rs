@@ -1,7 +1,7 @@
 //! This file knows how much room the data directory's disk has, and when it will be full.
 //!
-//! It is computed here alone. The board, `/status`, `/health`, `/metrics` and the live views tell what is said here, and
-//! so do the rules and alerts that read `ultramarine_disk_left_seconds`.
+//! It is computed here alone. The board, `/status`, `/health`, `/metrics` and the live views tell what is said here;
+//! rules and alerts read it as `ultramarine_disk_left_seconds`.
 
 use std::collections::VecDeque;
 use std::path::Path;
