@@ -248,7 +248,7 @@ impl Served {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-                http::serve(listener, state, ServerLimits::default(), stop).await;
+                http::server::serve(listener, state, ServerLimits::default(), stop).await;
             });
         });
         serving.expect("a thread");

@@ -127,7 +127,7 @@ pub async fn serve_from_the_start(
 }
 
 /// Answers requests from this state until the node halts.
-pub(super) async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
+pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
     let answers = Answers {
