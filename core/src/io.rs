@@ -62,6 +62,8 @@ pub enum Event {
         block_hash: Hash,
         /// Whether it came by sync.
         synced: bool,
+        /// Whether our execution client has called the block `VALID`. Else it has yet to execute it.
+        client_valid: bool,
     },
     /// A stage of a block took this long here.
     Stage { key: ValueKey, stage: Stage, took: Nanos },

@@ -3,6 +3,7 @@
 //! Keeps: the best tip is no lower than our own height, and the newest decisions are listed in order of height.
 
 mod beginnings;
+mod words;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,11 +20,13 @@ use ultramarine_types::{Address, ChainIdentity, Hash, Height, Nanos, PeerId, Rou
 use ultramarine_engine::Waiting;
 
 use crate::archive::progress::{ArchiveProgress, ArchiveStatus};
-use crate::catch_up::{CatchUp, CatchUpStatus, HealingProgress};
+use crate::catch_up::{CatchUp, CatchUpKind, CatchUpStatus, HealingProgress};
 use crate::disk::DiskOutlook;
 
 use beginnings::Turns;
 pub use beginnings::{Condition, Disturbance, DisturbanceKind};
+use words::clock_off_words;
+pub use words::{clock_words, stall_words};
 
 /// Decided heights the snapshot lists.
 pub const RECENT_MAX: usize = 32;
@@ -145,6 +148,9 @@ pub struct Snapshot {
     pub readiness: Option<Condition>,
     /// Newest height the execution client has imported.
     pub executed_height: Height,
+    /// Newest height whose block the execution client has called `VALID`, on a vote or on its import.
+    #[serde(default)]
+    pub valid_height: Height,
     /// Highest height known to be decided: ours, one that a certificate proves, or that more than a third of the power
     /// claims.
     pub best_tip: Height,
@@ -213,6 +219,9 @@ pub struct Snapshot {
     /// How an execution client that lags behind us is fed; `None`: it does not lag.
     #[serde(default)]
     pub client_catch_up: Option<CatchUpStatus>,
+    /// How the heights are restored that a disk has damaged; `None`: none is damaged.
+    #[serde(default)]
+    pub healing: Option<CatchUpStatus>,
     #[serde(skip)]
     turns: Turns,
 }
@@ -246,6 +255,7 @@ impl Board {
                 usual_silence_s: None,
                 readiness: None,
                 executed_height: Height::GENESIS,
+                valid_height: Height::GENESIS,
                 best_tip: Height::GENESIS,
                 peers: 0,
                 decided_total: 0,
@@ -272,6 +282,7 @@ impl Board {
                 limits_low: Vec::new(),
                 catch_up: None,
                 client_catch_up: None,
+                healing: None,
                 turns: Turns::default(),
             }),
             catch_up: Mutex::default(),
@@ -324,8 +335,12 @@ impl Board {
                 origin_proposer,
                 block_hash,
                 synced,
+                client_valid,
                 ..
             } => {
+                if *client_valid {
+                    snapshot.valid_height = snapshot.valid_height.max(certificate.height);
+                }
                 if !synced {
                     snapshot.proposals.decided(certificate.height, certificate.round);
                 }
@@ -344,7 +359,7 @@ impl Board {
                 let (before, begun) = (snapshot.readiness.as_ref(), &mut snapshot.turns.readiness);
                 snapshot.readiness = Some(Condition::turned(before, *ready, why, begun, now));
             }
-            Event::Executed { height } => snapshot.executed_height = *height,
+            Event::Executed { height } => snapshot.executed(*height),
             Event::InvalidValue { .. } => snapshot.invalid_values += 1,
             Event::Evidence(_) => snapshot.evidence += 1,
             Event::Signing { active, usual, why, .. } => {
@@ -398,9 +413,13 @@ impl Board {
         locked(&self.healing).observe(now, damaged_count)
     }
 
-    /// How a node that lags catches up; `None` if it does not lag.
-    pub fn catch_up_status(&self, now: Nanos) -> Option<CatchUpStatus> {
-        locked(&self.catch_up).status(now)
+    /// How far a work is; `None` if there is none of it.
+    pub fn progress(&self, kind: CatchUpKind, now: Nanos) -> Option<CatchUpStatus> {
+        match kind {
+            CatchUpKind::CatchUp => locked(&self.catch_up).status(now),
+            CatchUpKind::Feeding => locked(&self.client_catch_up).status(now),
+            CatchUpKind::Healing => locked(&self.healing).status(now),
+        }
     }
 
     /// The newest decided height, to be waited for. Whoever reads slowly sees the newest alone.
@@ -475,8 +494,9 @@ impl Board {
             slow_call: self.waiting.slow_call(),
             usual_silence_s: self.usual_silence_s(Instant::now()),
             archive: self.archive.get().map(ArchiveProgress::status),
-            catch_up: self.catch_up_status(now.at),
-            client_catch_up: locked(&self.client_catch_up).status(now.at),
+            catch_up: self.progress(CatchUpKind::CatchUp, now.at),
+            client_catch_up: self.progress(CatchUpKind::Feeding, now.at),
+            healing: self.progress(CatchUpKind::Healing, now.at),
             ..self.lock().clone()
         };
         snapshot.date(now);
@@ -511,6 +531,17 @@ impl Snapshot {
         self.decided.push_back(decision);
     }
 
+    fn executed(&mut self, height: Height) {
+        // A client that has lost blocks has lost its word on them too.
+        let has_lost = height < self.executed_height;
+        self.executed_height = height;
+        self.valid_height = if has_lost {
+            height
+        } else {
+            self.valid_height.max(height)
+        };
+    }
+
     fn mark(&mut self, peer: &PeerId, connected: bool) {
         let named = self.configured_peers.iter_mut().find(|named| named.peer == *peer);
         if let Some(named) = named {
@@ -538,6 +569,12 @@ impl Snapshot {
         self.best_tip.0.saturating_sub(self.height.0)
     }
 
+    /// Whether the execution client has still to call the block of this height `VALID`. Its word on a block is its word
+    /// on all before it.
+    pub fn is_optimistic(&self, height: Height) -> bool {
+        height > self.valid_height
+    }
+
     /// Whether the node is too far behind to be relied on.
     pub const fn is_behind(&self) -> bool {
         self.lag() > LAG_READY_MAX
@@ -546,29 +583,6 @@ impl Snapshot {
 
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Words an offset for people; `whose` ends in a verb.
-pub fn clock_words(whose: &str, offset_ns: i64) -> String {
-    let (seconds, side) = offset_parts(offset_ns);
-    format!("{whose} {seconds:.1} s {side} the validators' (their median); set it right, with NTP for one")
-}
-
-/// Words an offset that is a warning.
-fn clock_off_words(offset_ns: i64) -> String {
-    let (seconds, side) = offset_parts(offset_ns);
-    format!("our clock is off by more than it should be: {seconds:.1} s {side} the validators' (their median)")
-}
-
-fn offset_parts(offset_ns: i64) -> (f64, &'static str) {
-    let seconds = offset_ns.unsigned_abs() as f64 / 1e9;
-    (seconds, if offset_ns < 0 { "behind" } else { "ahead of" })
-}
-
-/// Words a stall for people.
-pub fn stall_words(height: Height, still: Nanos, why: &str) -> String {
-    let seconds = still.0 / 1_000_000_000;
-    format!("height {height} has not been decided for {seconds} s: {why}")
 }
 
 #[cfg(test)]

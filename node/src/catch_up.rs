@@ -1,4 +1,5 @@
-//! This file knows how a node that lags behind its chain catches up, and how long that will take.
+//! This file knows how far a node is with what it has to make up for, and how long that will take: heights that it
+//! lacks, that its client lacks, and that its disk has damaged.
 
 use serde::{Deserialize, Serialize};
 use ultramarine_runtime::Registry;
@@ -12,7 +13,8 @@ const SAY_EVERY: Nanos = Nanos::from_millis(10_000);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CatchUpStatus {
     pub height: Height,
-    /// The highest height that is known to be decided.
+    /// The highest height that is known to be decided. Of damaged heights: how many there are, and `height` is how many
+    /// are restored.
     pub target: Height,
     /// Over the newest half minute; `None`: unknown.
     pub heights_per_minute: Option<u64>,
@@ -20,15 +22,43 @@ pub struct CatchUpStatus {
     pub seconds_left: Option<u64>,
 }
 
-/// Shows how long it will take, as `left` says at each scrape.
-pub fn show(registry: &Registry, left: impl Fn() -> Option<f64> + Send + 'static) {
-    registry.probe_gauge(
-        "ultramarine_sync_left_seconds",
-        "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
-         unknown.",
-        &[],
-        left,
-    );
+/// What is made up for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CatchUpKind {
+    /// The node lacks heights.
+    CatchUp,
+    /// Its execution client lacks heights.
+    Feeding,
+    /// Its disk has damaged heights.
+    Healing,
+}
+
+/// Shows how long each will take, as `left` says at each scrape.
+pub fn show(registry: &Registry, left: impl Fn(CatchUpKind) -> Option<f64> + Clone + Send + 'static) {
+    let shown = [
+        (
+            CatchUpKind::CatchUp,
+            "ultramarine_sync_left_seconds",
+            "How long the node will take to catch up with its chain; absent while it does not lag, and while that is \
+             unknown.",
+        ),
+        (
+            CatchUpKind::Feeding,
+            "ultramarine_execution_feeding_left_seconds",
+            "How long the execution client will take for the blocks that it lacks; absent while it lacks none, and \
+             while that is unknown.",
+        ),
+        (
+            CatchUpKind::Healing,
+            "ultramarine_sync_healing_left_seconds",
+            "How long the node will take to restore the heights that its disk has damaged; absent while there are \
+             none, and while that is unknown.",
+        ),
+    ];
+    for (kind, name, help) in shown {
+        let left = left.clone();
+        registry.probe_gauge(name, help, &[], move || left(kind));
+    }
 }
 
 /// Follows a node's height and the highest one it knows of.
@@ -100,6 +130,11 @@ impl HealingProgress {
             self.most = 0;
         }
         self.progress.observe(now, restored, most, damaged_count > 0)
+    }
+
+    /// How far it is; `None` if none is damaged.
+    pub fn status(&self, now: Nanos) -> Option<CatchUpStatus> {
+        self.progress.status(now)
     }
 }
 

@@ -32,6 +32,7 @@ use ultramarine_runtime::rotating::LogShare;
 use ultramarine_store::archive::SPAN_HEIGHTS_MAX;
 use ultramarine_types::Address;
 use ultramarine_types::chain::Limits;
+use ultramarine_types::host::Host;
 use ultramarine_types::url::HttpUrl;
 
 pub use layers::{Layers, Override, Sources};
@@ -151,6 +152,8 @@ pub struct HttpConfig {
     pub requests_max: usize,
     /// Longest time to the beginning of an answer.
     pub timeout: Duration,
+    /// Further names by which the node answers; `*` is every one.
+    pub hosts: Vec<String>,
     /// Origins whose pages may read answers, as the `Origin` header names them; `*` is every one.
     pub cors_origins: Vec<HeaderValue>,
 }
@@ -196,6 +199,17 @@ pub struct LogConfig {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl LogFormat {
+    /// Reads its name.
+    pub fn named(text: &str) -> Option<Self> {
+        match text {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
 }
 
 /// Where the log goes besides standard error.
@@ -397,6 +411,11 @@ impl HttpConfig {
         let listen = settings.address("http.listen");
         let requests_max = settings.number("http.requests_max", 1..=4096);
         let timeout = settings.milliseconds("http.timeout_ms", 100..=600_000);
+        let hosts = settings.list(
+            "http.hosts",
+            "items such as \"node.example\", without a port, or \"*\" for every name",
+            read_host_name,
+        );
         let cors_origins = settings.list(
             "http.cors_origins",
             "items such as \"https://explorer.example\" or \"http://localhost:3000\", or \"*\" for every page",
@@ -407,8 +426,20 @@ impl HttpConfig {
             listen: listen?,
             requests_max: requests_max?,
             timeout: timeout?,
+            hosts: hosts?,
             cors_origins: cors_origins?,
         })
+    }
+}
+
+/// Reads a name by which the node may be asked.
+fn read_host_name(text: &str) -> Result<String, &'static str> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    match Host::read(text)? {
+        Host::Name(_) => Ok(text.to_owned()),
+        Host::Address(_) => Err("is an address, by which a node answers in any case"),
     }
 }
 
@@ -524,11 +555,7 @@ impl LogConfig {
                     .map(|_| text.to_owned())
             },
         );
-        let format = settings.text_as("log.format", "\"text\" or \"json\"", |text| match text {
-            "text" => Some(LogFormat::Text),
-            "json" => Some(LogFormat::Json),
-            _ => None,
-        });
+        let format = settings.text_as("log.format", "\"text\" or \"json\"", LogFormat::named);
         let path = settings.path_if_any("log.file");
         let megabytes = settings.number("log.file_mb", 1..=LOG_FILE_MB_MAX);
         let files_max = settings.number("log.files", 1..=LOG_FILES_MAX);

@@ -34,6 +34,8 @@
 //! - One address gets a share of connections and requests, so that others have room ([`seats`]).
 //! - `/health`, `/metrics`, `/status` and the live view do not count as requests, so no download can delay them.
 //!
+//! While the data directory is being opened, a node says how far it is and refuses all else ([`opening`]).
+//!
 //! Every refusal is JSON ([`error`]), also the refusal of bytes that are no HTTP ([`wire`]).
 
 pub mod beacon;
@@ -44,9 +46,11 @@ pub mod decided;
 pub mod error;
 pub mod evidence;
 pub mod histograms;
+pub mod hosts;
 pub mod index;
 pub mod live;
 mod metrics;
+mod opening;
 pub mod query;
 pub mod seats;
 pub mod server;
@@ -83,6 +87,7 @@ use crate::conditions::Conditions;
 use crate::http::beacon::{CONSENSUS_FINALIZED, CONSENSUS_VERSION, EXECUTION_OPTIMISTIC};
 use crate::http::body::OCTET_STREAM;
 use crate::http::error::ApiError;
+use crate::http::hosts::HostNames;
 use crate::http::index::BlobIndex;
 use crate::http::server::ServerLimits;
 
@@ -101,6 +106,8 @@ pub struct HttpState {
     pub conditions: Arc<Conditions>,
     /// Who is connected.
     peers: PeerBook,
+    /// By which names this node answers.
+    hosts: HostNames,
     /// Origins whose pages may read answers; `*` is every one.
     origins: Arc<[HeaderValue]>,
     /// How often a stream of events says something.
@@ -128,6 +135,7 @@ impl HttpState {
             registry,
             conditions,
             peers: PeerBook::default(),
+            hosts: HostNames::default(),
             origins: Arc::default(),
             keep_alive: beacon::events::KEEP_ALIVE,
             started: Instant::now(),
@@ -140,6 +148,11 @@ impl HttpState {
     /// Shows who is connected.
     pub fn show_peers(self, peers: PeerBook) -> Self {
         Self { peers, ..self }
+    }
+
+    /// Answers by these names.
+    pub fn answer_to(self, hosts: HostNames) -> Self {
+        Self { hosts, ..self }
     }
 
     /// Lets pages of these origins read answers.
@@ -184,7 +197,7 @@ impl HttpState {
 }
 
 pub use metrics::register_metrics;
-pub use server::serve;
+pub use server::serve_from_the_start;
 
 /// All routes, with limits on body and time.
 pub fn router(state: HttpState, limits: &ServerLimits) -> Router {

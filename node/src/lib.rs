@@ -18,6 +18,7 @@ pub mod http;
 pub mod keys;
 pub mod metrics;
 pub mod node;
+mod opening;
 pub mod signals;
 pub mod tiles;
 pub mod topology;

@@ -352,6 +352,7 @@ mod tests {
             origin_round: ultramarine_types::Round(0),
             block_hash: ultramarine_types::Hash::ZERO,
             synced: false,
+            client_valid: false,
         };
         let lag = |ours, best| Event::Lag {
             ours: Height(ours),

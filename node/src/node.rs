@@ -32,6 +32,8 @@ use crate::control::{self, LogSwitch};
 use crate::embedded::EmbeddedClient;
 use crate::genesis::Genesis;
 use crate::http::HttpState;
+use crate::http::hosts::HostNames;
+use crate::http::server::BeforeState;
 use crate::keys::Keys;
 use crate::metrics::{self, CoreMetrics};
 use crate::node::crew::Crew;
@@ -41,6 +43,7 @@ use crate::node::options::{
     core_config, embedded_options, engine_options, expected_peers, http_limits, net_options, store_options,
     uploader_options,
 };
+use crate::opening::{self, DirectoryOpening};
 use crate::signals::StopRequest;
 use crate::tiles;
 use crate::tiles::core::Audience;
@@ -158,12 +161,28 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         log,
         stop: _,
     } = options;
-    let store = ultramarine_store::open(&config.node.data_dir, &store_options(&config, &genesis, &crew.registry))
+    let opening = DirectoryOpening::begin(Clock::start());
+    show_opening(&crew.registry, &opening);
+    // While the directory is opened, the node says how far that is. A directory that cannot be opened goes first: where
+    // another node of it runs, its addresses are taken as well.
+    let http_listener = addresses::listen_http(config.http.listen);
+    let hosts = HostNames::new(&config.http.hosts, &config.node.name);
+    let http = http_listener.map(|listener| {
+        let before = BeforeState {
+            opening: opening.clone(),
+            hosts: hosts.clone(),
+            registry: Arc::clone(&crew.registry),
+        };
+        launch::http(crew, listener, before, http_limits(&config.http))
+    });
+    let store_options = store_options(&config, &genesis, &crew.registry, opening.clone());
+    let store = ultramarine_store::open(&config.node.data_dir, &store_options)
         .map_err(start_error("opening the data directory"))?;
+    let give_http_state = http.map_err(start_error("listening for HTTP"))??;
+    opening.end();
     ultramarine_store::scrub::start(&crew.halt, &store.view, config.store.scrub_bytes_per_second)
         .map_err(start_error("starting the store's check of itself"))?;
     let source: Arc<dyn Source> = store.view;
-    let http_listener = addresses::listen_http(config.http.listen).map_err(start_error("listening for HTTP"))?;
     if let Some(embedded) = config.engine.embedded {
         addresses::check_free(embedded).map_err(start_error("listening for the embedded execution client"))?;
     }
@@ -201,6 +220,7 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         Arc::clone(&crew.registry),
     )
     .show_peers(net.book.clone())
+    .answer_to(hosts)
     .allow_origins(config.http.cors_origins.clone());
     let watchdog = Watchdog {
         registry: Arc::clone(&crew.registry),
@@ -208,7 +228,8 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
         conditions: Arc::clone(&http_state.conditions),
         data_dir: config.node.data_dir.clone(),
     };
-    launch::http(crew, http_listener, http_state, http_limits(&config.http))?;
+    // If the tile has ended, the node has been told to stop.
+    let _ = give_http_state.send(http_state);
     launch::net(crew, io, net, links.net)?;
     if let Some(log) = log {
         control::start(&crew.halt, &config.node.data_dir, log);
@@ -226,11 +247,19 @@ fn build(crew: &mut Crew, table: &Topology, options: NodeOptions, surroundings: 
     launch::core(crew, core, store.recovered, links.core, audience)
 }
 
-/// Shows how long a node that lags will take.
+/// Shows how long a data directory will take to open.
+fn show_opening(registry: &Registry, opening: &DirectoryOpening) {
+    let opening = opening.clone();
+    opening::show(registry, move || {
+        opening.status()?.seconds_left.map(|seconds| seconds as f64)
+    });
+}
+
+/// Shows how long a node that lags will take, one that feeds its client, and one that restores damaged heights.
 fn show_catch_up(registry: &Registry, board: &Arc<Board>) {
     let board = Arc::clone(board);
-    catch_up::show(registry, move || {
-        let status = board.catch_up_status(Clock::start().now())?;
+    catch_up::show(registry, move |kind| {
+        let status = board.progress(kind, Clock::start().now())?;
         status.seconds_left.map(|seconds| seconds as f64)
     });
 }

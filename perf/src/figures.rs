@@ -27,8 +27,9 @@ pub struct Figures {
     pub load: Published,
     /// Blobs in the mean block.
     pub blobs_per_block: f64,
-    /// While deciding.
-    pub blobs_per_second: f64,
+    /// While deciding; `None` if all were decided between two looks.
+    #[serde(default)]
+    pub blobs_per_second: Option<f64>,
     /// Every stage that was recorded.
     pub stages_ms: BTreeMap<String, Quantiles>,
     /// How long calls to the client were open in each stage that waits for it.
@@ -96,7 +97,7 @@ impl Figures {
             rounds_above_zero: outcome.rounds_above_zero,
             load: outcome.load.clone(),
             blobs_per_block: outcome.blobs as f64 / outcome.heights.max(1) as f64,
-            blobs_per_second: seen.blobs_per_second().unwrap_or_default(),
+            blobs_per_second: seen.blobs_per_second(),
             stages_ms: quantiles(|stage| stages.get(stage)),
             client_ms: quantiles(|stage| stages.client(stage)),
             tiles_us_per_blob: spent
@@ -195,7 +196,7 @@ pub fn tables(runs: &[Figures]) -> String {
 pub fn groups(runs: &[Figures]) -> [(&'static str, Vec<Column>); 4] {
     let column = |name: &str, number: Number| (name.to_owned(), number);
     let mut rate: Vec<Column> = vec![
-        column("blobs a second", Box::new(|run| Some(run.blobs_per_second))),
+        column("blobs a second", Box::new(|run| run.blobs_per_second)),
         column("blobs a block", Box::new(|run| Some(run.blobs_per_block))),
         #[allow(clippy::cast_precision_loss)] // A handful.
         column("late rounds", Box::new(|run| Some(run.rounds_above_zero as f64))),
@@ -390,7 +391,7 @@ mod tests {
             ..Outcome::default()
         };
         let figures = Figures::of(6, &outcome, &seen(4));
-        assert_eq!((figures.blobs_per_second, figures.blobs_per_block), (10.0, 5.5));
+        assert_eq!((figures.blobs_per_second, figures.blobs_per_block), (Some(10.0), 5.5));
         let near = |left: f64, right: f64| assert!((left - right).abs() < 1e-6, "{left} is not {right}");
         let cost = |number: Option<f64>, right: f64| near(number.expect("blobs were decided"), right);
         cost(figures.node_us_per_blob, 1000.0);
@@ -430,10 +431,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_whose_blobs_all_came_between_two_looks_has_no_rate() {
+        let mut seen = seen(2);
+        seen.timeline.iter_mut().for_each(|moment| moment.blobs = 12);
+        let figures = Figures::of(6, &Outcome::default(), &seen);
+        assert_eq!(figures.blobs_per_second, None);
+        let text = tables(std::slice::from_ref(&figures));
+        assert!(text.contains("| 6 | 1 | – |"), "{text}");
+        let read = |json: &str| serde_json::from_str::<Figures>(json).expect("figures").blobs_per_second;
+        let json = serde_json::to_string(&figures).expect("plain data");
+        assert_eq!(read(&json), None);
+        let before = json.replace("\"blobs_per_second\":null", "\"blobs_per_second\":4.5");
+        assert_eq!(read(&before), Some(4.5), "as it was written before");
+    }
+
+    #[test]
     fn each_run_has_its_row_and_all_have_medians() {
         let run = |rate: f64| Figures {
             blobs_per_block_max: 24,
-            blobs_per_second: rate,
+            blobs_per_second: Some(rate),
             ..Figures::of(24, &Outcome::default(), &seen(1))
         };
         let text = tables(&[run(30.0), run(10.0), run(20.5)]);

@@ -6,7 +6,7 @@
 //! [`RUNS_TO_JUDGE`] runs: less is not known to be more than chance.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -67,8 +67,13 @@ impl Side {
     /// Reads what a run wrote.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let text = read(&path.join(folder::FIGURES))
-            .with_context(|| format!("{name} is no folder that `ultramarine-perf devnet --out` wrote to its end"))?;
+        let text = read(&path.join(folder::FIGURES)).with_context(|| match above(path) {
+            Some(above) => format!(
+                "{name} is one run of several: name the folder above it, {}",
+                above.display()
+            ),
+            None => format!("{name} is no folder that `ultramarine-perf devnet --out` wrote to its end"),
+        })?;
         let runs: Vec<Figures> = serde_json::from_str(&text)
             .with_context(|| format!("{name}/{} was not written by ultramarine-perf", folder::FIGURES))?;
         ensure!(!runs.is_empty(), "{name}/{} tells of no run", folder::FIGURES);
@@ -82,6 +87,12 @@ impl Side {
         }
         Ok(Self { name, runs, stages })
     }
+}
+
+/// The folder of all runs, if this is that of one of them.
+fn above(path: &Path) -> Option<PathBuf> {
+    let above = path.canonicalize().ok()?.parent()?.to_owned();
+    above.join(folder::FIGURES).is_file().then_some(above)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -235,7 +246,7 @@ pub mod tests {
     fn figures(rate: f64) -> Figures {
         Figures {
             blobs_per_block_max: 6,
-            blobs_per_second: rate,
+            blobs_per_second: Some(rate),
             stages_ms: [("vote".to_owned(), Quantiles { p50: 4.0, p99: 9.0 })].into(),
             ..Figures::default()
         }
@@ -322,6 +333,13 @@ pub mod tests {
             let error = read(name);
             assert!(error.contains(&format!("{name}/figures.json")), "{error}");
         }
+        write(&dir.path().join("several"), 3, 4);
+        let error = read("several/run2");
+        assert!(
+            error.contains("several/run2 is one run of several: name the folder above it, ")
+                && error.contains("/several:"),
+            "{error}"
+        );
         write(&dir.path().join("old"), 1, 4);
         fs::remove_file(dir.path().join("old").join(folder::HISTOGRAMS)).expect("removed");
         let error = read("old");

@@ -59,7 +59,8 @@ impl Seenings {
     /// start.
     pub fn blobs_per_second(&self) -> Option<f64> {
         let first = self.timeline.iter().find(|moment| moment.blobs > 0)?;
-        let last = self.timeline.last()?;
+        // All blobs came before the first look that saw any: nobody knows how fast.
+        let last = self.timeline.last().filter(|last| last.blobs > first.blobs)?;
         let seconds = last.at_seconds - first.at_seconds;
         #[allow(clippy::cast_precision_loss)] // A run decides far fewer than 2^53 blobs.
         (seconds > 0.0).then(|| (last.blobs - first.blobs) as f64 / seconds)
@@ -226,5 +227,10 @@ mod tests {
         };
         assert_eq!(seen.blobs_per_second(), Some(5.0));
         assert_eq!(Seenings::default().blobs_per_second(), None);
+        let at_once = Seenings {
+            timeline: vec![moment(0.0, 0), moment(1.0, 12), moment(2.0, 12)],
+            ..Seenings::default()
+        };
+        assert_eq!(at_once.blobs_per_second(), None, "nobody saw how fast");
     }
 }

@@ -56,8 +56,21 @@ pub fn count_losses(registry: &Registry) {
     );
 }
 
+/// How the process words what it says of lost lines on standard error.
+static WORDED: OnceLock<fn(&str) -> String> = OnceLock::new();
+
+/// Has lines be worded by `line`, which ends each as a log's line ends. The first call of a process holds.
+pub fn word_notices(line: fn(&str) -> String) {
+    let _ = WORDED.set(line);
+}
+
 fn notice(lost: u64) -> String {
-    format!(" WARN {lost} log lines were lost here: standard error was full, closed, or read too slowly\n")
+    notice_as(lost, WORDED.get())
+}
+
+fn notice_as(lost: u64, line: Option<&fn(&str) -> String>) -> String {
+    let text = format!("{lost} log lines were lost here: standard error was full, closed, or read too slowly");
+    line.map_or_else(|| format!(" WARN {text}\n"), |line| line(&text))
 }
 
 /// An output with a queue and a thread of its own.

@@ -226,6 +226,11 @@ impl<Say: FnMut(&Estimate)> Meter<Say> {
         }
     }
 
+    /// What is known now; `None` before the first observation.
+    pub fn estimate(&self, now: Nanos) -> Option<Estimate> {
+        self.estimator.estimate(now)
+    }
+
     pub fn observe(&mut self, now: Nanos, done: u64, total: Option<u64>) {
         self.estimator.observe(now, done, total);
         if now.since(self.said) >= self.every

@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if print::is_quiet(error.chain()) => ExitCode::SUCCESS,
         Err(error) => {
-            print::reason(format_args!("error: {}", crate::program::causes(&error)));
+            log::reason(&crate::program::causes(&error));
             if error.is::<Misused>() {
                 ExitCode::from(2)
             } else {

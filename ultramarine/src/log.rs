@@ -13,9 +13,11 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -36,6 +38,9 @@ mod lines;
 /// What libraries may say unless the operator asks for more, by the start of their names: Malachite tells every step of
 /// every height. The embedded execution client has a list of its own.
 const QUIET: &str = "arc_malachitebft=warn";
+
+/// Whether what the process says past its log is JSON, as its log is.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// How long the end waits for the last lines of the file.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
@@ -64,6 +69,7 @@ impl Log {
             environment("NO_COLOR").as_deref(),
             environment("TERM").as_deref(),
         );
+        speak(format);
         let file = file.map(open);
         // Where there is no file, it loses no line.
         show_file_losses(&Registry::process(), move || file.map_or(0, Outlet::lost));
@@ -88,10 +94,44 @@ impl Log {
     }
 }
 
+/// Has all that is said past the log be in this format from now on: panics, lost lines, and why the program ends.
+pub fn speak(format: LogFormat) {
+    let is_json = format == LogFormat::Json;
+    IS_JSON.store(is_json, Ordering::Relaxed);
+    if is_json {
+        outlet::word_notices(|text| format!("{}\n", lines::object(Level::WARN, text)));
+    }
+}
+
 /// A file for lines, written on a thread of its own as long as the process lives.
 fn open(file: &LogToFile) -> &'static Outlet {
-    let writer = RotatingFile::new(file.path.clone(), file.share, print::note);
+    // Past the log, which would hand the line to this file too.
+    let say = |text: String| print::note(worded(Level::WARN, text));
+    let writer = RotatingFile::new(file.path.clone(), file.share, say);
     Box::leak(Box::new(Outlet::onto("log-file", writer)))
+}
+
+/// What is said on standard error past the log, in the log's format.
+fn worded(level: Level, text: String) -> String {
+    worded_as(IS_JSON.load(Ordering::Relaxed), level, text)
+}
+
+fn worded_as(is_json: bool, level: Level, text: String) -> String {
+    match is_json {
+        true => lines::object(level, &text),
+        false => text,
+    }
+}
+
+/// Says why the program fails, in the format that it logs in.
+pub fn reason(why: &str) {
+    let is_json = IS_JSON.load(Ordering::Relaxed);
+    let text = if is_json {
+        why.to_owned()
+    } else {
+        format!("error: {why}")
+    };
+    print::reason(worded(Level::ERROR, text));
 }
 
 /// Has every panic say where and why on standard error, without waiting for ever where that is stuck. One over a
@@ -99,7 +139,7 @@ fn open(file: &LogToFile) -> &'static Outlet {
 pub fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if !ultramarine_store::index::is_guarded() {
-            print::reason(last_words(panic));
+            print::reason(worded(Level::ERROR, last_words(panic)));
         }
     }));
 }

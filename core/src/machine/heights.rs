@@ -12,7 +12,7 @@ use super::contest::Contest;
 use super::{Core, Head, Phase};
 use crate::io::Event;
 use crate::stop::{ImpossibleState, Stop};
-use crate::values::KnownValue;
+use crate::values::{Judgement, KnownValue};
 
 /// Why we do not sign at a height.
 pub(super) struct Silence {
@@ -54,6 +54,9 @@ impl Core {
             *self.values.entry(key) = value;
         }
         self.note_need(&over, &init, value.as_ref());
+        let client_valid = value
+            .as_ref()
+            .is_some_and(|value| matches!(value.judgement, Judgement::Executed | Judgement::Valid));
         let body = value.and_then(|value| value.body);
         let blob_bytes = match blobs {
             Blobs::Held => u64::from(init.metadata.blobs_count) * limits::BLOB_BYTES as u64,
@@ -73,6 +76,7 @@ impl Core {
             origin_round: init.metadata.origin_round,
             block_hash: init.metadata.header.block_hash,
             synced: over.certificate_fed,
+            client_valid,
             certificate,
         });
         self.net(NetCommand::Forget { height });

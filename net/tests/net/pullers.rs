@@ -65,7 +65,7 @@ async fn pull(connection: quinn::Connection) {
 }
 
 #[test]
-fn strangers_that_pull_packages_leave_the_proposers_stream_its_time() {
+fn strangers_that_pull_packages_are_served_and_held_back_while_a_block_is_streamed() {
     let setup = |secret| Setup {
         blobs_per_block: BLOBS,
         ..Setup::new(secret)

@@ -31,6 +31,7 @@ fn decided(height: u64, round: u32) -> Event {
         origin_round: Round(0),
         block_hash: Hash([9; 32]),
         synced: false,
+        client_valid: false,
     }
 }
 
@@ -364,8 +365,12 @@ fn damaged_heights_that_are_restored_say_how_far_they_are() {
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(lines[0], "0 of 40 heights, time left unknown");
     assert_eq!(lines[2], "20 of 40 heights, 1.0/s, 20 s left");
+    let status = |ms| board.progress(CatchUpKind::Healing, Nanos::from_millis(ms));
+    let left = status(20_000).map(|status| (status.height, status.target, status.seconds_left));
+    assert_eq!(left, Some((Height(20), Height(40), Some(20))));
     board.apply(&restored(0));
     assert_eq!(board.look_at_healing(Nanos::from_millis(21_000)), None);
+    assert_eq!(status(21_000), None);
     // The next damage is counted by itself.
     board.apply(&damaged(2));
     let again = board.look_at_healing(Nanos::from_millis(30_000));

@@ -53,6 +53,7 @@ fn decide(board: &Board, height: u64, round: u32) {
         origin_round: Round(0),
         block_hash: Hash([9; 32]),
         synced: false,
+        client_valid: false,
     });
     board.apply(&Event::Executed { height: Height(height) });
 }

@@ -38,7 +38,7 @@ use crate::http::query::{self, Query};
 
 /// The header that names the fork of an answer's block.
 pub const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-consensus-version");
-/// Whether our execution client has not imported the block yet: SSZ has no field for it. Lodestar reads this name.
+/// Whether our execution client has yet to call the block `VALID`: SSZ has no field for it. Lodestar reads this name.
 pub const EXECUTION_OPTIMISTIC: HeaderName = HeaderName::from_static("eth-execution-optimistic");
 /// That the block is final, by the name that Lodestar reads.
 pub const CONSENSUS_FINALIZED: HeaderName = HeaderName::from_static("eth-consensus-finalized");
@@ -115,9 +115,9 @@ pub fn fork(params: &ChainParams, timestamp: u64) -> &'static str {
     }
 }
 
-/// Whether our execution client has not imported the block yet. The block is final all the same, as it is decided.
+/// Whether our execution client has yet to call the block `VALID`. The block is final all the same, as it is decided.
 pub fn is_optimistic(state: &HttpState, height: Height) -> bool {
-    height > state.board.snapshot().executed_height
+    state.board.snapshot().is_optimistic(height)
 }
 
 /// Which of a block's blobs are wanted. What names none wants all.
@@ -291,7 +291,11 @@ fn read(state: &HttpState, decided: &Decided, wanted: &Wanted) -> Result<(Arc<Li
 
 /// Why a height's blobs cannot be served, and from where on those of all heights are here.
 fn absent(state: &HttpState, height: Height, absent: Absent) -> ApiError {
-    let error = ApiError::absent(height, absent);
+    let is_pruned = matches!(absent, Absent::Pruned { .. });
+    let error = match is_pruned && state.source.is_archived(height) {
+        true => ApiError::archived(height),
+        false => ApiError::absent(height, absent),
+    };
     match absent {
         Absent::Pruned { .. } | Absent::NeverHeld => error.with_oldest(oldest(state)),
         Absent::Unknown | Absent::Damaged => error,

@@ -29,10 +29,22 @@ impl Range {
     /// Reads it from a query that has nothing else.
     pub fn read(query: &Query) -> Result<Self, ApiError> {
         query.only(&["from", "to"])?;
+        let (from, to) = (query.number("from")?, query.number("to")?);
+        in_order(from, to)?;
         Ok(Self {
-            from: query.number("from")?.unwrap_or(1),
-            to: query.number("to")?,
+            from: from.unwrap_or(1),
+            to,
         })
+    }
+}
+
+/// Refuses a range that ends before it begins: an empty answer would read as if nothing were decided there.
+pub fn in_order(from: Option<u64>, to: Option<u64>) -> Result<(), ApiError> {
+    match from.zip(to) {
+        Some((from, to)) if to < from => Err(ApiError::bad_request(format!(
+            "the range ends at {to} and begins at {from}, behind its end"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -46,6 +46,15 @@ impl ApiError {
         }
     }
 
+    /// Whoever asks so is not answered.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            message: message.into(),
+            oldest: None,
+        }
+    }
+
     /// The caller accepts no form that we have.
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self {
@@ -97,6 +106,13 @@ impl ApiError {
                 ))
             }
         }
+    }
+
+    /// A height's blobs were freed here, and the archive has them.
+    pub fn archived(height: Height) -> Self {
+        Self::not_found(format!(
+            "blobs of height {height} are archived and no longer here: `ultramarine archive import` brings them back"
+        ))
     }
 
     /// The same refusal, with the oldest height whose blobs are here.

@@ -12,6 +12,7 @@ use ultramarine_types::{Address, ChainIdentity, Evidence, Height, Proposal, Vote
 
 use crate::http::HttpState;
 use crate::http::body::{JSON, json_list};
+use crate::http::decided::in_order;
 use crate::http::error::ApiError;
 use crate::http::query::{self, Query};
 use crate::http::value::{show_lists, show_metadata};
@@ -37,8 +38,9 @@ struct Next {
 /// alone. Of a false value, [`false_value`] serves the rest.
 pub async fn evidence(State(state): State<HttpState>, query: Query) -> Result<Response, ApiError> {
     query.only(&["from", "to", "skip"])?;
-    let from = Height(query.number("from")?.unwrap_or(1));
-    let to = Height(query.number("to")?.unwrap_or(u64::MAX));
+    let (from, to) = (query.number("from")?, query.number("to")?);
+    in_order(from, to)?;
+    let (from, to) = (Height(from.unwrap_or(1)), Height(to.unwrap_or(u64::MAX)));
     let skip = query.number("skip")?.unwrap_or(0);
     let Page { pieces, next } = ApiError::off_core(move || Ok(page(&state, from, to, skip))).await?;
     let next = next.map(|Next { from, skip }| json!({ "from": from, "skip": skip }));

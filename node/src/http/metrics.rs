@@ -1,12 +1,26 @@
 //! This file knows which metrics the server shows of its answers.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::response::{IntoResponseParts, Response, ResponseParts};
 use ultramarine_runtime::{Counter, Histogram, Registry};
 use ultramarine_types::Nanos;
 
 use crate::http::seats::Leave;
+
+/// Stands on an answer whose status is what was asked for, such as a 503 that says how this node is.
+#[derive(Clone, Copy, Debug)]
+pub struct Told;
+
+impl IntoResponseParts for Told {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
 
 /// Registers every series of the server.
 pub fn register_metrics(registry: &Registry) {
@@ -29,7 +43,8 @@ impl Metrics {
         let answers = |answer| {
             registry.counter(
                 "ultramarine_http_requests_total",
-                "Requests answered: ok, refused for the caller's sake (4xx), or failed for ours (5xx).",
+                "Requests answered: ok, refused for the caller's sake (4xx), or failed for ours (5xx). A health \
+                 check's 503 is ok: it says what was asked.",
                 &[("answer", answer)],
             )
         };
@@ -68,13 +83,42 @@ impl Metrics {
         self.crowded.inc();
     }
 
-    pub fn answered(&self, status: StatusCode, took: Duration) {
-        let class = match status {
+    pub fn answered(&self, response: &Response, took: Duration) {
+        let is_told = response.extensions().get::<Told>().is_some();
+        let class = match response.status() {
+            _ if is_told => &self.succeeded,
             status if status.is_server_error() => &self.failed,
             status if status.is_client_error() => &self.refused,
             _ => &self.succeeded,
         };
         class.inc();
         self.time.record(Nanos::from(took));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_health_check_that_says_no_is_answered_and_no_failure() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        for response in [
+            (StatusCode::SERVICE_UNAVAILABLE, Told, "not ready").into_response(),
+            StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            StatusCode::NOT_FOUND.into_response(),
+            StatusCode::OK.into_response(),
+        ] {
+            metrics.answered(&response, Duration::ZERO);
+        }
+        let shown = registry.render();
+        for (answer, count) in [("ok", 2), ("refused", 1), ("failed", 1)] {
+            let line = format!("ultramarine_http_requests_total{{answer=\"{answer}\"}} {count}\n");
+            assert!(shown.contains(&line), "{line} is not in {shown}");
+        }
     }
 }

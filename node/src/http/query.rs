@@ -58,12 +58,16 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    /// The items of a list: `a=1,2`, `a=1&a=2` and `a[]=1&a[]=2` are the same. Empty if there is none, and for `a=`.
+    /// The items of a list: `a=1,2`, `a=1&a=2` and `a[]=1&a[]=2` are the same. Empty if it is not given.
+    /// `a=` is refused: whoever filters by nothing, such as a variable that was never set, does not want all.
     pub fn list<T>(&self, name: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ApiError> {
-        let is_it = |key: &str| key == name || key.strip_suffix("[]") == Some(name);
-        let values = self.0.iter().filter(|(key, value)| is_it(key) && !value.is_empty());
+        if self.values(name).any(str::is_empty) {
+            return Err(ApiError::bad_request(format!(
+                "{name} is empty: give {what}, or leave it out"
+            )));
+        }
         let mut items = Vec::new();
-        for item in values.flat_map(|(_, value)| value.split(',')) {
+        for item in self.values(name).flat_map(|value| value.split(',')) {
             if items.len() == ITEMS_MAX {
                 return Err(ApiError::bad_request(format!(
                     "{name} lists more than {ITEMS_MAX} items"
@@ -74,6 +78,13 @@ impl Query {
             items.push(parsed?);
         }
         Ok(items)
+    }
+
+    /// What is given for a list, each as it is written.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let is_it = move |key: &str| key == name || key.strip_suffix("[]") == Some(name);
+        let given = self.0.iter().filter(move |(key, _)| is_it(key));
+        given.map(|(_, value)| value.as_str())
     }
 
     /// A text that may be given once.
@@ -181,11 +192,11 @@ mod tests {
             "indices=1%2C2",
             "indices=1%2c2&other=x,y",
             "indices[]=1&indices%5B%5D=2",
-            "%69ndices=1&&indices=%32&indices=",
+            "%69ndices=1&&indices=%32",
         ] {
             assert_eq!(list(text), Ok(vec![1, 2]), "{text}");
         }
-        for text in ["", "indices", "indices=", "index=1", "indices[0]=1"] {
+        for text in ["", "&", "index=1", "indices[0]=1"] {
             assert_eq!(list(text), Ok(Vec::new()), "{text}");
         }
     }
@@ -193,6 +204,10 @@ mod tests {
     #[test]
     fn what_is_no_item_is_refused_by_its_text() {
         for (text, named) in [
+            ("indices", "indices is empty"),
+            ("indices=", "indices is empty"),
+            ("indices=1&indices=", "indices is empty"),
+            ("indices[]=", "indices is empty"),
             ("indices=one", "`one`"),
             ("indices=1,,2", "``"),
             ("indices=1,", "``"),

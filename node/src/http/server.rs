@@ -18,16 +18,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tower::Service;
 use ultramarine_runtime::halt::Halt;
+use ultramarine_runtime::{Reason, Registry};
 
 use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
+use crate::http::hosts::HostNames;
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
+use crate::http::opening;
 use crate::http::query::LongQuery;
 use crate::http::seats::{CallerSeat, Full, Leave, Patience, Phase, SeatLimits, SeatWork, Seats, WorkPermit};
 use crate::http::wire::{HEAD_BYTES_MAX, Line, Wire};
 use crate::http::{HttpState, router};
+use crate::opening::DirectoryOpening;
 
 /// Connections kept open at one time. For each we hold its head, twice, and the piece of its answer under way: half a
 /// megabyte at most, 128 MB in all.
@@ -74,11 +78,63 @@ impl Default for ServerLimits {
     }
 }
 
-/// Answers requests until the node halts. Needs a tokio runtime with I/O and time.
-pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
+/// What is answered from, before there is a state.
+#[derive(Clone)]
+pub struct BeforeState {
+    pub opening: DirectoryOpening,
+    pub hosts: HostNames,
+    pub registry: Arc<Registry>,
+}
+
+/// Answers requests until the node halts. Until its data directory is open, and `state` comes, it says how far that is.
+/// Needs a tokio runtime with I/O and time.
+pub async fn serve_from_the_start(
+    listener: TcpListener,
+    before: BeforeState,
+    state: oneshot::Receiver<HttpState>,
+    limits: ServerLimits,
+    halt: Halt,
+) {
+    let BeforeState {
+        opening,
+        hosts,
+        registry,
+    } = before;
+    let metrics = Arc::new(Metrics::new(&registry));
+    let opened = Halt::new();
+    let answers = Answers {
+        router: opening::router(opening, registry),
+        hosts,
+        is_local: false,
+    };
+    let state = tokio::select! {
+        () = halt.stopped() => return,
+        () = accept(&listener, answers, &metrics, limits, &opened) => return,
+        state = state => state,
+    };
+    // Whoever has a connection by now makes a new one.
+    opened.stop(Reason::Asked);
+    // Without a state, its sender has failed, and stops the node.
+    match state {
+        Ok(state) => serve(listener, state, limits, halt).await,
+        Err(_) => halt.stopped().await,
+    }
+}
+
+/// Answers requests from this state until the node halts.
+pub(super) async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
-    let router = router(state, &limits);
+    let answers = Answers {
+        hosts: state.hosts.clone(),
+        router: router(state, &limits),
+        is_local: false,
+    };
+    accept(&listener, answers, &metrics, limits, &halt).await;
+}
+
+/// Accepts connections until the halt, and answers them in this way.
+async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>, limits: ServerLimits, halt: &Halt) {
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,
         downloads_max: limits.requests_max,
@@ -107,7 +163,14 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
                     tokio::spawn(refuse(stream));
                     continue;
                 };
-                let connection = connection(stream, router.clone(), metrics.clone(), seat, leave);
+                let is_local = stream
+                    .local_addr()
+                    .is_ok_and(|address| address.ip().to_canonical().is_loopback());
+                let answers = Answers {
+                    is_local,
+                    ..answers.clone()
+                };
+                let connection = connection(stream, answers, Arc::clone(metrics), seat, leave);
                 let halt = halt.clone();
                 tokio::spawn(async move {
                     tokio::select! { () = halt.stopped() => {}, () = connection => {} }
@@ -143,9 +206,18 @@ async fn refuse(stream: TcpStream) {
     }
 }
 
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Answers {
+    router: Router,
+    hosts: HostNames,
+    /// Whether the connection ends at a loopback address.
+    is_local: bool,
+}
+
 async fn connection(
     stream: TcpStream,
-    router: Router,
+    answers: Answers,
     metrics: Arc<Metrics>,
     seat: Arc<CallerSeat>,
     leave: oneshot::Receiver<Leave>,
@@ -155,7 +227,7 @@ async fn connection(
         let (line, metrics) = (line.clone(), metrics.clone());
         move |request: Request<hyper::body::Incoming>| {
             let query = line.begin();
-            let (mut router, metrics, line) = (router.clone(), metrics.clone(), line.clone());
+            let (mut answers, metrics, line) = (answers.clone(), metrics.clone(), line.clone());
             async move {
                 let began = Instant::now();
                 let mut request = request.map(Body::new);
@@ -163,8 +235,8 @@ async fn connection(
                     request.extensions_mut().insert(LongQuery(query));
                 }
                 let is_stream = request.uri().path() == events::URL;
-                let (response, place) = answer(&mut router, &line.seat, request).await;
-                metrics.answered(response.status(), began.elapsed());
+                let (response, place) = answer(&mut answers, &line.seat, request).await;
+                metrics.answered(&response, began.elapsed());
                 line.send(is_stream && response.status() == StatusCode::OK);
                 Ok::<_, Infallible>(response.map(|body| Body::new(Guarded::new(body, place, line))))
             }
@@ -251,9 +323,12 @@ async fn part(stream: &mut TcpStream) {
 }
 
 /// Makes one request's answer, with the place that the answer holds until it is sent.
-async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
+async fn answer(answers: &mut Answers, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
+    if let Err(refusal) = answers.hosts.check(answers.is_local, request.uri(), request.headers()) {
+        return (refusal.into_response(), None);
+    }
     let path = request.uri().path();
     let work = match path {
         events::URL => Some(SeatWork::Stream),
@@ -263,7 +338,7 @@ async fn answer(router: &mut Router, seat: &CallerSeat, request: Request<Body>) 
     if let (Some(work), None) = (work, &place) {
         return (refused(work), None);
     }
-    match router.call(request).await {
+    match answers.router.call(request).await {
         Ok(response) => (response, place),
         Err(never) => match never {},
     }

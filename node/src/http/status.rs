@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::board::Snapshot;
 use crate::conditions::{ActiveCondition, Severity};
 use crate::http::HttpState;
+use crate::http::metrics::Told;
 use crate::http::store::show_scrub;
 
 /// `GET /metrics`: Prometheus text exposition.
@@ -24,7 +25,7 @@ pub async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
 
 /// `GET /health`: 200 when the node can be relied on, else 503 with every reason. All that is wrong stands under
 /// `conditions`, with what to do.
-pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>) {
+pub async fn health(State(state): State<HttpState>) -> (StatusCode, Told, Json<Value>) {
     let conditions = state.conditions.look();
     let critical = |condition: &&ActiveCondition| condition.severity == Severity::Critical;
     let reasons: Vec<&str> = conditions
@@ -39,7 +40,7 @@ pub async fn health(State(state): State<HttpState>) -> (StatusCode, Json<Value>)
         StatusCode::SERVICE_UNAVAILABLE
     };
     let answer = json!({ "ready": ready, "reasons": reasons, "conditions": conditions });
-    (status, Json(answer))
+    (status, Told, Json(answer))
 }
 
 /// The board, and what of the store belongs beside it.

@@ -29,6 +29,7 @@ use crate::board::NodeIdentity;
 mod beacon;
 pub(super) mod events;
 mod histograms;
+mod hosts;
 mod index;
 mod live;
 mod proof;
@@ -54,6 +55,7 @@ pub(super) struct Memory {
     evidence: Vec<Evidence>,
     /// Heights below the head that are not among the blocks.
     damaged: Vec<Height>,
+    archived_through: Height,
     /// What a full disk says.
     shortage: Option<String>,
     /// How often one blob was asked for by itself.
@@ -85,6 +87,7 @@ impl Memory {
             blocks,
             evidence: Vec::new(),
             damaged: Vec::new(),
+            archived_through: Height::GENESIS,
             shortage: None,
             blobs_read: AtomicUsize::new(0),
         }
@@ -96,14 +99,7 @@ impl Memory {
 
     /// One height with this many blobs.
     pub(super) fn large(blobs: usize) -> Self {
-        let (decided, assembly) = block(1, blobs, Hash::ZERO);
-        Self {
-            blocks: BTreeMap::from([(1, (decided, assembly))]),
-            evidence: Vec::new(),
-            damaged: Vec::new(),
-            shortage: None,
-            blobs_read: AtomicUsize::new(0),
-        }
+        Self::chain_with(1, |_| blobs)
     }
 }
 
@@ -183,6 +179,10 @@ impl Source for Memory {
 
     fn head(&self) -> Height {
         Height(self.blocks.keys().next_back().copied().unwrap_or_default())
+    }
+
+    fn archived_through(&self) -> Height {
+        self.archived_through
     }
 
     fn oldest_blobs(&self) -> Height {
@@ -417,6 +417,9 @@ async fn unknown_blocks_are_404_and_nonsense_is_400() {
         ("/eth/v1/beacon/blob_sidecars/+5", 400),
         ("/eth/v1/beacon/blob_sidecars/0x12", 400),
         ("/eth/v1/beacon/blob_sidecars/21?indices=one", 400),
+        ("/eth/v1/beacon/blob_sidecars/21?indices=", 400),
+        ("/eth/v1/beacon/blobs/21?versioned_hashes=", 400),
+        ("/eth/v1/node/peers?state=", 400),
         ("/eth/v1/beacon/blob_sidecars/21?indices=1,,2", 400),
         ("/eth/v1/beacon/blob_sidecars/21?indices=99999999999999999999", 400),
         ("/eth/v1/beacon/blob_sidecars/21?indices=%zz", 400),
@@ -426,6 +429,8 @@ async fn unknown_blocks_are_404_and_nonsense_is_400() {
         ("/ultramarine/v1/decided?from=x", 400),
         ("/ultramarine/v1/decided?form=1", 400),
         ("/ultramarine/v1/decided?from=1&from=2", 400),
+        ("/ultramarine/v1/decided?from=5&to=1", 400),
+        ("/ultramarine/v1/evidence?from=5&to=4", 400),
         ("/ultramarine/v1/decided?to=99999999999999999999", 400),
         ("/ultramarine/v1/evidence?from=%31&to=-1", 400),
         ("/ultramarine/v1/evidence?skip=x", 400),
@@ -561,6 +566,18 @@ async fn health_tells_what_is_missing() {
     assert_eq!((status, &json["ready"]), (StatusCode::OK, &Value::Bool(true)));
     let (_, json) = ask(&state, "/status").await;
     assert_eq!((json["peers"].as_u64(), json["chain_id"].as_u64()), (Some(1), Some(7)));
+}
+
+#[tokio::test]
+async fn every_health_check_is_an_answer_whatever_it_says() {
+    let state = state(1);
+    for url in ["/health", "/eth/v1/node/health"] {
+        let request = Request::get(url).body(Body::empty()).expect("a valid request");
+        let answer = router(state.clone(), &ServerLimits::default()).call(request).await;
+        let answer = answer.expect("routers never fail");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{url}");
+        assert!(answer.extensions().get::<metrics::Told>().is_some(), "{url}");
+    }
 }
 
 #[tokio::test]

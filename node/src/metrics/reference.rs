@@ -9,6 +9,7 @@ use crate::archive::progress::ArchiveProgress;
 use crate::catch_up;
 use crate::conditions::{self, CATALOGUE};
 use crate::metrics::{CoreMetrics, process, show_file_losses};
+use crate::opening;
 use crate::tiles::watchdog;
 use crate::{http, topology};
 
@@ -49,7 +50,8 @@ pub fn registry() -> Arc<Registry> {
     process::show(&registry);
     outlet::count_losses(&registry);
     show_file_losses(&registry, || 0);
-    catch_up::show(&registry, || None);
+    catch_up::show(&registry, |_| None);
+    opening::show(&registry, || None);
     tile::register_metrics(&registry, topology::CORE);
     registry
 }

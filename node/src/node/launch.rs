@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use ultramarine_core::{Core, CoreConfig};
 use ultramarine_engine::EngineOptions;
 use ultramarine_kzg_pipeline::lane::{LaneClientEnd, LaneOptions, Lanes};
@@ -14,6 +15,7 @@ use ultramarine_types::storage::Recovered;
 use crate::archive::uploader::Uploader;
 use crate::config::NodeConfig;
 use crate::embedded::{EmbeddedClient, EmbeddedOptions};
+use crate::http::server::BeforeState;
 use crate::http::{self, HttpState};
 use crate::node::NodeError;
 use crate::node::crew::{Crew, on_tokio};
@@ -56,17 +58,19 @@ pub fn engine(crew: &mut Crew, io: Io, options: EngineOptions, links: EngineLink
 pub fn http(
     crew: &mut Crew,
     listener: TcpListener,
-    state: HttpState,
+    before: BeforeState,
     limits: http::server::ServerLimits,
-) -> Result<(), NodeError> {
+) -> Result<oneshot::Sender<HttpState>, NodeError> {
+    let (give_state, state) = oneshot::channel();
     crew.spawn(topology::HTTP, move |ctx| {
         on_tokio(async move {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
-            let work = http::serve(listener, state, limits, ctx.halt.clone());
+            let work = http::serve_from_the_start(listener, before, state, limits, ctx.halt.clone());
             ctx.pulse.beside(work).await;
             Ok(())
         })
-    })
+    })?;
+    Ok(give_state)
 }
 
 pub fn archive(crew: &mut Crew, uploader: Uploader) -> Result<(), NodeError> {

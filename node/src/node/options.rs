@@ -1,13 +1,12 @@
 //! This file knows what each tile is told at its start, from configuration, genesis and keys.
 
 use std::net::UdpSocket;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ultramarine_core::CoreConfig;
 use ultramarine_engine::{Endpoint, EngineOptions, Secret, Waiting};
 use ultramarine_net::{Attester, NetOptions, PeerBook, PeerConfig};
-use ultramarine_runtime::progress::{Estimate, Meter, Unit};
-use ultramarine_runtime::{Clock, Io, Registry};
+use ultramarine_runtime::{Io, Registry};
 use ultramarine_store::{StoreOptions, TellRead};
 use ultramarine_types::{Nanos, Nonce, PeerId};
 
@@ -20,32 +19,25 @@ use crate::genesis::Genesis;
 use crate::http;
 use crate::keys::Keys;
 use crate::node::{NodeError, start_error};
+use crate::opening::DirectoryOpening;
 
 /// How long a validator on an empty or doubtful directory listens before it signs.
 const LISTEN: Nanos = Nanos::from_millis(3_000);
 
-/// How often the log says how far an opening has come.
-const OPENING_SAID_EVERY: Nanos = Nanos::from_millis(5_000);
-
-pub fn store_options(config: &Config, genesis: &Genesis, registry: &Arc<Registry>) -> StoreOptions {
+/// `opening` is told how far the store has read.
+pub fn store_options(
+    config: &Config,
+    genesis: &Genesis,
+    registry: &Arc<Registry>,
+    opening: DirectoryOpening,
+) -> StoreOptions {
     let chain = &genesis.chain;
     StoreOptions {
         retention: config.retention.blobs_heights,
         archives: config.archive.is_some(),
-        tell_read: tell_read(),
+        tell_read: TellRead::new(move |bytes, all_bytes| opening.observe(bytes, all_bytes)),
         ..StoreOptions::new(chain.params.limits(), chain.identity, Arc::clone(registry))
     }
-}
-
-/// Logs how far the store has read, if its opening takes long.
-fn tell_read() -> TellRead {
-    let clock = Clock::start();
-    let say = |estimate: &Estimate| tracing::info!("opening the data directory: {}", estimate.words(Unit::Bytes));
-    let meter = Mutex::new(Meter::new(clock.now(), OPENING_SAID_EVERY, say));
-    TellRead::new(move |bytes, all_bytes| {
-        let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-        meter.observe(clock.now(), bytes, Some(all_bytes));
-    })
 }
 
 pub fn uploader_options(config: &Config, archive: &ArchiveConfig, genesis: &Genesis) -> UploaderOptions {

@@ -158,6 +158,7 @@ mod tests {
             origin_round: Round(0),
             block_hash: Hash([9; 32]),
             synced: false,
+            client_valid: false,
         }
     }
 

@@ -273,3 +273,14 @@ fn a_line_cut_short_spoils_no_other() {
     assert!(flushed(&outlet));
     assert_eq!(paper.text(), "who\n[1 lost]\nnext\n");
 }
+
+#[test]
+fn a_notice_is_worded_as_the_lines_around_it() {
+    let object: fn(&str) -> String = |text| format!("{{{text}}}\n");
+    let (plain, worded) = (notice_as(3, None), notice_as(3, Some(&object)));
+    assert!(plain.starts_with(" WARN 3 log lines were lost here: "), "{plain}");
+    assert!(
+        worded.starts_with("{3 log lines were lost here: ") && worded.ends_with("}\n"),
+        "{worded}"
+    );
+}

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use ultramarine_types::host::HostPort;
 
-use ultramarine_node::config::{Config, Layers, Override, Sources, environment};
+use ultramarine_node::config::value::SettingValue;
+use ultramarine_node::config::{Config, Layers, LogFormat, Override, Sources, environment};
 use ultramarine_node::home::Home;
 
 /// Which home, and what to change in its configuration.
@@ -47,6 +48,25 @@ impl HomeArgs {
         };
         let (config, layers) = Config::load(home.root(), &sources)?;
         Ok((home, config, layers))
+    }
+
+    /// The log's format, as far as a configuration says one that may be wrong elsewhere: so the reason why a node does
+    /// not start is in it too.
+    pub fn log_format(&self) -> Option<LogFormat> {
+        if let Some(format) = &self.log_format {
+            return LogFormat::named(format.trim());
+        }
+        let path = self.home.join("config.toml");
+        let text = std::fs::read_to_string(&path).ok();
+        let sources = Sources {
+            file: text.map(|text| (path, text)),
+            environment: environment::of_this_process(),
+            flags: self.overrides().unwrap_or_default(),
+        };
+        match &Layers::merge(&sources).0.get("log.format").value {
+            SettingValue::Text(format) => LogFormat::named(format),
+            _ => None,
+        }
     }
 
     /// The settings that the flags change, in the order in which they apply.

@@ -10,7 +10,7 @@ use ultramarine_runtime::signals::Signal;
 use crate::cli::home::HomeArgs;
 use crate::cli::whole::Whole;
 use crate::embedded;
-use crate::log::Log;
+use crate::log::{self, Log};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,6 +24,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(parent) = args.parent {
         super::parent::end_with(parent, Signal::KILL)?;
+    }
+    if let Some(format) = args.home.log_format() {
+        log::speak(format);
     }
     let stop = StopRequest::take_over().context("cannot take over signals")?;
     let whole = Whole::load(&args.home)?;

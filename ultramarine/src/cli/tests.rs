@@ -1,7 +1,7 @@
 //! Claims about what the command line accepts.
 
 use clap::{CommandFactory, Parser};
-use ultramarine_node::config::{Config, EngineEndpoint, Sources};
+use ultramarine_node::config::{Config, EngineEndpoint, LogFormat, Sources};
 
 use super::home::HomeArgs;
 use super::{Cli, Command};
@@ -131,6 +131,25 @@ fn an_engine_given_by_flag_takes_the_place_of_the_embedded_one() {
 fn a_setting_without_a_value_is_refused() {
     let args = flags_of("ultramarine config check --home h --set node.name");
     assert!(args.overrides().is_err());
+}
+
+#[test]
+fn the_form_of_the_log_is_known_though_the_configuration_is_wrong_elsewhere() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let home = dir.path().display();
+    let format = |flags: &str| flags_of(&format!("ultramarine config check --home {home} {flags}")).log_format();
+    assert_eq!(format(""), Some(LogFormat::Text), "no file at all");
+    std::fs::write(
+        dir.path().join("config.toml"),
+        "[node]\nio = \"sometimes\"\nstray = 1\n[log]\nformat = \"json\"\n",
+    )
+    .expect("there is room");
+    assert_eq!(format(""), Some(LogFormat::Json));
+    assert_eq!(format("--set nothing.at_all=1"), Some(LogFormat::Json));
+    assert_eq!(format("--set log.format=text"), Some(LogFormat::Text));
+    assert_eq!(format("--set log.format=text --log-format json"), Some(LogFormat::Json));
+    assert_eq!(format("--set node.name --log-format json"), Some(LogFormat::Json));
+    assert_eq!(format("--log-format xml"), None);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "node")]
     dir: Option<PathBuf>,
     /// Watch the node with this home, at its http.listen [default: a node on this machine at the default address]
-    #[arg(long, value_name = "DIR", env = "ULTRAMARINE_HOME")]
+    #[arg(long, value_name = "DIR", env = HOME)]
     home: Option<PathBuf>,
     /// Print one frame as plain text and end; exit code 1 if no node answers
     #[arg(long)]
@@ -57,7 +57,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }))
 }
 
+/// The variable whose home is watched where no flag names a node.
+const HOME: &str = "ULTRAMARINE_HOME";
+
+/// Refuses a home beside nodes that other flags name. One from the environment gives way: it may stand there for good.
+fn choose_one(args: &Args, home_of_environment: Option<&Path>) -> Result<(), Misused> {
+    let other = if args.dir.is_some() { "--dir" } else { "--node" };
+    let is_named_elsewhere = args.dir.is_some() || !args.node.is_empty();
+    let is_flag = args.home.is_some() && args.home.as_deref() != home_of_environment;
+    if is_named_elsewhere && is_flag {
+        let reason = anyhow::anyhow!("--home and {other} name different nodes: give one of them");
+        return Err(Misused(reason));
+    }
+    Ok(())
+}
+
 fn nodes(args: &Args) -> anyhow::Result<Vec<NodeAddress>> {
+    choose_one(args, std::env::var_os(HOME).map(PathBuf::from).as_deref())?;
     let nodes = if let Some(dir) = &args.dir {
         of_devnet(dir)?
     } else if args.node.is_empty() {
@@ -166,6 +182,23 @@ mod tests {
         let many = vec!["a:1"; NODES_MAX + 1];
         let refusal = nodes(&args(&many, None)).expect_err("too many");
         assert!(refusal.to_string().contains("at most 64"), "{refusal}");
+    }
+
+    #[test]
+    fn a_home_beside_other_nodes_is_refused_unless_the_environment_names_it() {
+        let home = |args| Args {
+            home: Some("h".into()),
+            ..args
+        };
+        for (given, other) in [(args(&["a:1"], None), "--node"), (args(&[], Some("d".into())), "--dir")] {
+            let given = home(given);
+            let refusal = choose_one(&given, None).expect_err("two are named").to_string();
+            assert!(refusal.contains("--home") && refusal.contains(other), "{refusal}");
+            choose_one(&given, Some("other".as_ref())).expect_err("another is in the environment");
+            choose_one(&given, Some("h".as_ref())).expect("the environment's gives way");
+        }
+        choose_one(&home(args(&[], None)), None).expect("one alone");
+        choose_one(&args(&["a:1"], None), Some("h".as_ref())).expect("one alone");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 use ultramarine_node::config::LogFormat;
 
+/// Where what is said past the log comes from.
+const TARGET: &str = "ultramarine::log";
 /// Names that every object has; a field of such a name gets an underscore behind it.
 const OWN_NAMES: [&str; 4] = ["timestamp", "level", "target", "message"];
 
@@ -31,6 +33,13 @@ where
     }
 }
 
+/// A line of JSON for what is said past the log: by a panic, by an output about itself, or at the end.
+pub fn object(level: Level, text: &str) -> String {
+    let mut object = Object::begin(level, TARGET).unwrap_or_else(|_| Object(Map::new()));
+    object.0.insert("message".to_owned(), text.into());
+    Value::Object(object.0).to_string()
+}
+
 /// One object a line: time, level, target, message, and the event's fields beside them.
 struct JsonLine;
 
@@ -40,13 +49,8 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
         let metadata = event.metadata();
-        let mut object = Object(Map::new());
-        object.0.insert("timestamp".to_owned(), time.into());
-        object.0.insert("level".to_owned(), metadata.level().as_str().into());
-        object.0.insert("target".to_owned(), metadata.target().into());
+        let mut object = Object::begin(*metadata.level(), metadata.target())?;
         event.record(&mut object);
         writeln!(writer, "{}", Value::Object(object.0))
     }
@@ -55,6 +59,18 @@ where
 struct Object(Map<String, Value>);
 
 impl Object {
+    fn begin(level: Level, target: &str) -> Result<Self, fmt::Error> {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let own = [
+            ("timestamp", time.as_str()),
+            ("level", level.as_str()),
+            ("target", target),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), Value::from(value)));
+        Ok(Self(Map::from_iter(own)))
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         let name = field.name();
         let is_message = name == "message";

@@ -137,3 +137,20 @@ fn a_json_line_has_every_field_and_numbers_stay_numbers() {
         (&"WARN".into(), &"no field".into())
     );
 }
+
+#[test]
+fn what_is_said_past_the_log_is_an_object_with_the_names_of_a_line() {
+    let line = worded_as(true, Level::WARN, "two\nlines".to_owned());
+    assert!(!line.contains('\n'), "{line}");
+    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(
+        (&said["level"], &said["message"]),
+        (&"WARN".into(), &"two\nlines".into())
+    );
+    assert!(
+        said["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')),
+        "{said}"
+    );
+    assert!(said["target"].is_string(), "{said}");
+    assert_eq!(worded_as(false, Level::WARN, "two\nlines".to_owned()), "two\nlines");
+}

@@ -80,7 +80,7 @@ fn late_of(decided: &[Value]) -> usize {
 }
 
 #[test]
-fn an_edge_that_is_missing_for_ever_costs_no_round_and_silences_nobody() {
+fn an_edge_that_is_missing_for_ever_keeps_blocks_in_round_0_and_silences_nobody() {
     let Some(mesh) = Mesh::without(4, &[CUT]) else {
         return;
     };

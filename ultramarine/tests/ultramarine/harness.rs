@@ -94,9 +94,10 @@ impl Node {
         get(&self.http, path)
     }
 
-    /// Its `/status`, if it answers.
+    /// Its `/status`, if its data directory is open and it answers.
     pub fn status(&self) -> Option<Value> {
-        self.get("/status").ok().map(|(_, status)| status)
+        let (code, status) = self.get("/status").ok()?;
+        (code == 200).then_some(status)
     }
 
     /// Its newest decided height, if it answers.

@@ -188,6 +188,51 @@ fn the_line_of_a_height_has_every_stage_of_it_in_json_and_in_text() {
 }
 
 #[test]
+fn what_is_said_past_the_log_is_json_where_the_log_is() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let network = Network::lay_out(&temporary.path().join("net"), 1, 200);
+    let node = &network.nodes[0];
+    let stderr = temporary.path().join("stderr");
+    fs::write(node.home.join("logs"), "").expect("there is room");
+    let flags = ["--log-format", "json", "--set", "log.file=logs/node.log"];
+    let _process = start(&node.home, &stderr, &flags);
+    node.wait_for_height(2, PATIENCE);
+    let levels = |path: &Path, part: &str| -> Vec<String> {
+        let lines = objects(path);
+        let found = lines
+            .iter()
+            .filter(|line| line["message"].as_str().is_some_and(|text| text.contains(part)));
+        found
+            .map(|line| line["level"].as_str().expect("a level").to_owned())
+            .collect()
+    };
+    assert_eq!(levels(&stderr, "cannot write the log file"), ["WARN"]);
+    // Another one finds the home taken, and says so as its last word.
+    let last = temporary.path().join("last");
+    let mut second = start(&node.home, &last, &["--log-format", "json"]);
+    second.0.wait().expect("it ends");
+    let all = levels(&last, "");
+    assert!(
+        all.len() > 1 && all.last().is_some_and(|level| level == "ERROR"),
+        "{all:?}"
+    );
+    assert_eq!(levels(&last, "in use by another process"), ["ERROR"]);
+    // One that never comes to log says all that is wrong in JSON too.
+    let flags = [
+        "--set",
+        "log.format=json",
+        "--set",
+        "node.io=sometimes",
+        "--set",
+        "node.lanes=no",
+    ];
+    let mut third = start(&node.home, &last, &flags);
+    third.0.wait().expect("it ends");
+    assert_eq!(levels(&last, "sometimes"), ["ERROR"], "{:?}", objects(&last));
+    assert_eq!(levels(&last, "node.lanes"), ["ERROR"], "{:?}", objects(&last));
+}
+
+#[test]
 fn a_log_file_that_cannot_be_written_is_told_once_and_stops_no_node() {
     let temporary = tempfile::tempdir().expect("temporary directory");
     let network = Network::lay_out(&temporary.path().join("net"), 1, 200);

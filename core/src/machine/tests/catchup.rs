@@ -5,6 +5,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::world::World;
 use super::{MINUTE, heads};
+use crate::io::Event;
 
 #[test]
 fn a_node_that_was_away_catches_up_and_signs_again() {
@@ -96,5 +97,33 @@ fn blobs_that_must_be_kept_are_not_done_without() {
         world.head(4).0 <= tip - 10,
         "but none that must have blobs: {} of {tip}",
         world.head(4)
+    );
+}
+
+/// Whether the client had called each block `VALID` when its decision was told.
+fn word_of_the_client(world: &World, node: usize) -> Vec<bool> {
+    let told = world.nodes[node].events.iter().filter_map(|event| match event {
+        Event::Decided { client_valid, .. } => Some(*client_valid),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_decision_tells_whether_the_client_has_called_its_block_valid() {
+    let mut world = World::with_full_nodes(4, 1);
+    for node in 0..4 {
+        world.start(node);
+    }
+    assert!(world.run(MINUTE, |world| world.head(0) >= Height(30)));
+    world.start(4);
+    assert!(world.run(MINUTE, |world| world.head(4) >= Height(34)));
+    let voted = word_of_the_client(&world, 0);
+    let valid = voted.iter().filter(|valid| **valid).count();
+    assert!(2 * valid > voted.len(), "a voter asked its client first: {voted:?}");
+    let followed = word_of_the_client(&world, 4);
+    assert!(
+        followed[..20].iter().all(|valid| !valid),
+        "a certificate vouched for these: {followed:?}"
     );
 }

@@ -70,12 +70,12 @@ impl Topic {
     /// Reads `topics=head,blob_sidecar`.
     fn read(query: &Query) -> Result<Vec<Self>, ApiError> {
         query.only_lists(&["topics"])?;
-        let names = query.list("topics", "a topic", |text| Some(text.to_owned()))?;
         let known = || Self::ALL.map(Self::name).join(", ");
-        if names.is_empty() {
+        if query.values("topics").all(str::is_empty) {
             let wanted = format!("topics is missing; name some of {}", known());
             return Err(ApiError::bad_request(wanted));
         }
+        let names = query.list("topics", "a topic", |text| Some(text.to_owned()))?;
         let topic = |name: &String| {
             let found = Self::ALL.into_iter().find(|topic| topic.name() == name);
             found.ok_or_else(|| {

@@ -5,11 +5,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use ultramarine_runtime::Clock;
 use ultramarine_types::sidecar::slot_at;
 
 use crate::board::Snapshot;
+use crate::conditions::{ActiveCondition, Severity};
 use crate::http::HttpState;
 use crate::http::error::ApiError;
+use crate::http::metrics::Told;
 use crate::http::query::{NoParameters, Query};
 
 /// `GET /eth/v1/node/version`.
@@ -18,9 +21,14 @@ pub async fn version(State(state): State<HttpState>, _: NoParameters) -> Json<Va
     Json(json!({ "data": { "version": format!("ultramarine/{version}") } }))
 }
 
+/// Conditions under which nobody here knows how far the chain is.
+const OUT_OF_TOUCH: [&str; 3] = ["no-peers", "stalled", "tile-hung"];
+
 /// `GET /eth/v1/node/syncing`. The distance is counted in heights, as nobody knows the slots of blocks to come; a
-/// height takes a slot at least.
+/// height takes a slot at least. Where nobody can say how far the chain is, it is counted by the clock, in slots, as
+/// Beacon nodes do. A slot without a block says nothing: only a height that takes too long does.
 pub async fn syncing(State(state): State<HttpState>, _: NoParameters) -> Result<Json<Value>, ApiError> {
+    let conditions = state.conditions.look();
     let snapshot = state.board.snapshot();
     let (source, genesis_time) = (state.source.clone(), state.chain.params.genesis_time);
     let height = snapshot.height;
@@ -29,13 +37,25 @@ pub async fn syncing(State(state): State<HttpState>, _: NoParameters) -> Result<
         Ok(entry.map_or(0, |entry| slot_at(entry.timestamp, genesis_time)))
     })
     .await?;
+    let now_slot = slot_at(Clock::unix_ns() / 1_000_000_000, genesis_time);
+    let distance = distance(&snapshot, &conditions, now_slot.saturating_sub(slot));
     Ok(Json(json!({ "data": {
         "head_slot": slot.to_string(),
-        "sync_distance": snapshot.lag().to_string(),
-        "is_syncing": snapshot.is_behind(),
-        "is_optimistic": snapshot.executed_height < height,
+        "sync_distance": distance.unwrap_or(snapshot.lag()).to_string(),
+        "is_syncing": distance.is_some(),
+        "is_optimistic": snapshot.is_optimistic(height),
         "el_offline": !is_client_ready(&snapshot),
     }})))
+}
+
+/// How far away the chain's head is; `None`: this node has it. `by_clock` is how many slots its head is old.
+fn distance(snapshot: &Snapshot, conditions: &[ActiveCondition], by_clock: u64) -> Option<u64> {
+    let is_lost = conditions
+        .iter()
+        .any(|condition| OUT_OF_TOUCH.contains(&condition.id.as_str()));
+    let lost = (is_lost && by_clock > 0).then_some(by_clock);
+    let behind = snapshot.is_behind().then(|| snapshot.lag());
+    lost.max(behind)
 }
 
 fn is_client_ready(snapshot: &Snapshot) -> bool {
@@ -43,7 +63,7 @@ fn is_client_ready(snapshot: &Snapshot) -> bool {
 }
 
 /// `GET /eth/v1/node/health`: 200 in step with the chain; 206, or the status that `syncing_status` names, while the
-/// node or its execution client is behind; 503 until the client has answered. `/health` says why.
+/// node or its execution client is behind; 503 while another critical condition lasts. `/health` says why.
 pub async fn health(State(state): State<HttpState>, query: Query) -> Result<Response, ApiError> {
     query.only(&["syncing_status"])?;
     let syncing = match query.number("syncing_status")? {
@@ -54,15 +74,42 @@ pub async fn health(State(state): State<HttpState>, query: Query) -> Result<Resp
             .filter(|code| code.as_u16() >= 200 && code.as_u16() < 600)
             .ok_or_else(|| ApiError::bad_request("syncing_status is an HTTP status from 200 to 599"))?,
     };
-    let snapshot = state.board.snapshot();
-    let status = if snapshot.readiness.is_none() {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else if snapshot.is_behind() || snapshot.executed_height < snapshot.height || !is_client_ready(&snapshot) {
-        syncing
-    } else {
-        StatusCode::OK
+    let status = match judged(&state.board.snapshot(), &state.conditions.look()) {
+        Health::Unfit => StatusCode::SERVICE_UNAVAILABLE,
+        Health::CatchingUp => syncing,
+        Health::InStep => StatusCode::OK,
     };
-    Ok(status.into_response())
+    Ok((status, Told, ()).into_response())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Health {
+    InStep,
+    /// It follows, and gets there by itself.
+    CatchingUp,
+    /// Nobody should rely on it.
+    Unfit,
+}
+
+fn judged(snapshot: &Snapshot, conditions: &[ActiveCondition]) -> Health {
+    let is_catching_up = snapshot.is_behind() || snapshot.is_optimistic(snapshot.height);
+    // A client that is fed is not ready before it has all, and a validator that is behind does not sign.
+    let excused = |id: &str| match id {
+        "behind" => true,
+        "client-not-ready" => is_catching_up,
+        "not-signing" => snapshot.is_behind(),
+        _ => false,
+    };
+    let is_unfit = conditions
+        .iter()
+        .any(|condition| condition.severity == Severity::Critical && !excused(&condition.id));
+    if is_unfit {
+        Health::Unfit
+    } else if is_catching_up || !is_client_ready(snapshot) {
+        Health::CatchingUp
+    } else {
+        Health::InStep
+    }
 }
 
 /// `GET /eth/v1/node/identity`. Our peers are found by their configuration and speak QUIC with keys of ed25519, so
@@ -88,3 +135,6 @@ pub async fn peer_count(State(state): State<HttpState>, _: NoParameters) -> Json
         "disconnecting": "0",
     }}))
 }
+
+#[cfg(test)]
+mod tests;

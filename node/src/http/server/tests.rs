@@ -118,7 +118,7 @@ impl Answer {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 /// Impatient enough for a test that waits for an end, patient enough for a busy machine.
@@ -186,7 +186,7 @@ async fn a_new_caller_finds_a_place_among_those_who_do_not_ask() {
     let served = Served::start(state(3), limits).await;
     let mut crowd = Vec::new();
     for at in 0..20 {
-        let words = ["", "GET /status HTT", "GET /status HTTP/1.1\r\nHost: a\r\n\r\n"][at % 3];
+        let words = ["", "GET /status HTT", "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"][at % 3];
         crowd.push(served.mute(words).await);
         assert_eq!(served.get("/status").await.status, 200);
     }
@@ -219,7 +219,7 @@ async fn who_does_not_write_is_ended() {
     // A connection that is used stays.
     let mut used = served.connect().await;
     for _ in 0..4 {
-        let request = "GET /ultramarine/v1/decided HTTP/1.1\r\nHost: a\r\n\r\n";
+        let request = "GET /ultramarine/v1/decided HTTP/1.1\r\nHost: localhost\r\n\r\n";
         used.write_all(request.as_bytes()).await.expect("sends");
         let mut bytes = [0; 64 * 1024];
         let count = used.read(&mut bytes).await.expect("answers");
@@ -258,7 +258,7 @@ async fn a_slow_reader_gets_all_of_its_answer() {
 #[tokio::test]
 async fn others_have_their_turn_between_the_requests_of_one_connection() {
     let served = Served::start(state(3), ServerLimits::default()).await;
-    let many = "GET /status HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let many = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
     let mut greedy = Vec::new();
     for _ in 0..4 {
         let mut stream = served.connect().await;
@@ -302,7 +302,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
     ] {
         // Behind empty lines, in two pieces, and twice on one connection.
         let mut stream = served.connect().await;
-        let request = format!("\r\n\r\nGET {base}{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let request = format!("\r\n\r\nGET {base}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let (first, second) = request.split_at(request.len() / 2);
         stream.write_all(first.as_bytes()).await.expect("sends");
         tokio::task::yield_now().await;
@@ -326,7 +326,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
     // A connection that stays open takes one after the other.
     let mut stream = served.connect().await;
     let list = |names: &[String]| format!("GET {base}versioned_hashes={}", names.join(","));
-    let request = format!("{} HTTP/1.1\r\nHost: a\r\n\r\n", list(&names));
+    let request = format!("{} HTTP/1.1\r\nHost: localhost\r\n\r\n", list(&names));
     stream.write_all(request.as_bytes()).await.expect("sends");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n0\r\n\r\n") {
@@ -334,7 +334,7 @@ async fn the_names_of_all_blobs_of_the_largest_block_fit_one_query() {
         assert!(matches!(read, Ok(Ok(1..))), "{read:?}");
     }
     let request = format!(
-        "{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         list(&names[..1023])
     );
     stream.write_all(request.as_bytes()).await.expect("sends");
@@ -377,15 +377,15 @@ async fn every_refusal_is_json_whoever_refuses() {
         (404, get("/status/")),
         (
             405,
-            "POST /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
+            "POST /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
         ),
         (
             405,
-            "BREW /eth/v1/beacon/blobs/3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
+            "BREW /eth/v1/beacon/blobs/3 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
         ),
         (
             413,
-            "GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n".to_owned(),
+            "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n".to_owned(),
         ),
         (414, get(&format!("/{}", "x".repeat(70_000)))),
         (414, get(&format!("/{}", "x".repeat(200_000)))),
@@ -404,7 +404,7 @@ async fn every_refusal_is_json_whoever_refuses() {
     // The caller closes its side behind a whole request, and behind half of one.
     let mut stream = served.connect().await;
     stream
-        .write_all(b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .expect("sends");
     stream.shutdown().await.expect("closes one side");

@@ -74,7 +74,7 @@ fn every_url() -> Vec<String> {
     let block = slot(7);
     [
         format!("/eth/v1/beacon/blob_sidecars/{block}?indices=0"),
-        format!("/eth/v1/beacon/blobs/{block}?versioned_hashes="),
+        format!("/eth/v1/beacon/blobs/{block}?versioned_hashes=0x{:064x}", 1),
         format!("/eth/v1/beacon/headers/{block}"),
         format!("/eth/v1/beacon/headers?slot={block}"),
         "/eth/v1/beacon/genesis".to_owned(),
@@ -95,6 +95,7 @@ fn every_url() -> Vec<String> {
 async fn every_url_answers_head_pages_gzip_and_what_it_does_not_know() {
     let origin = ("origin", "https://a.example");
     let state = with_peers(state(7)).allow_origins(vec![axum::http::HeaderValue::from_static(origin.1)]);
+    state.board.peer_up(&PeerId::ZERO);
     state.board.apply(&Event::Readiness {
         ready: true,
         why: String::new(),
@@ -380,6 +381,7 @@ async fn a_node_says_how_far_it_is_and_who_it_is() {
         ask_with(&state, &url, &[]).await.0.as_u16()
     };
     assert_eq!(health("").await, 503, "no word of the client");
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     let readiness = |ready| Event::Readiness {
         ready,
         why: "test".to_owned(),
@@ -405,6 +407,23 @@ async fn a_node_says_how_far_it_is_and_who_it_is() {
         best: Height(15),
     });
     assert_eq!(health("").await, 206);
+    state.board.peer_down(&ultramarine_types::PeerId::ZERO);
+    assert_eq!(health("").await, 503, "nobody tells it how far the chain is");
+    assert_eq!(health("?syncing_status=299").await, 503);
+    let (_, json) = ask(&state, "/eth/v1/node/syncing").await;
+    let away: u64 = json["data"]["sync_distance"]
+        .as_str()
+        .expect("a text")
+        .parse()
+        .expect("a number");
+    let now_s = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let slots = now_s - GENESIS_TIME - slot(5);
+    assert!((slots - 60..=slots).contains(&away), "{away} of {slots} slots");
+    assert_eq!(json["data"]["is_syncing"], true);
+    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     state.board.apply(&readiness(false));
     let (_, json) = ask(&state, "/eth/v1/node/syncing").await;
     assert_eq!(
@@ -415,7 +434,6 @@ async fn a_node_says_how_far_it_is_and_who_it_is() {
         ),
         (&"10".into(), &true.into(), &true.into())
     );
-    state.board.peer_up(&ultramarine_types::PeerId::ZERO);
     let (_, json) = ask(&state, "/eth/v1/node/peer_count").await;
     assert_eq!(json["data"]["connected"], "1");
     let (_, json) = ask(&state, "/eth/v1/node/identity").await;

@@ -4,6 +4,11 @@ use super::*;
 
 /// The core says that it decided these heights.
 pub(crate) fn decide(state: &HttpState, heights: impl IntoIterator<Item = u64>) {
+    decide_with(state, heights, false);
+}
+
+/// The same, and whether the client has called their blocks `VALID` before.
+fn decide_with(state: &HttpState, heights: impl IntoIterator<Item = u64>, client_valid: bool) {
     for height in heights.into_iter().map(Height) {
         let decided = state.source.decided(height).expect("the chain has it");
         state.board.apply(&Event::Decided {
@@ -14,6 +19,7 @@ pub(crate) fn decide(state: &HttpState, heights: impl IntoIterator<Item = u64>) 
             origin_round: Round(0),
             block_hash: decided.init.metadata.header.block_hash,
             synced: false,
+            client_valid,
         });
     }
 }
@@ -107,6 +113,32 @@ async fn every_height_is_told_in_order_with_each_of_its_blobs() {
             "height {height}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_block_that_our_client_has_called_valid_is_not_optimistic() {
+    let state = state(9);
+    decide(&state, 1..=4);
+    state.board.apply(&Event::Executed { height: Height(4) });
+    let mut stream = Stream::open(&state, "head,finalized_checkpoint").await;
+    // Voted for, then taken from others by their certificate, then executed and told before the client's head moves.
+    for (height, client_valid) in [(5, true), (6, false), (7, true)] {
+        decide_with(&state, [height], client_valid);
+        for name in ["head", "finalized_checkpoint"] {
+            let (told, data) = stream.next().await;
+            assert_eq!(told, name);
+            assert_eq!(data["execution_optimistic"], !client_valid, "height {height}: {data}");
+        }
+    }
+    let optimistic = async |height: u64| {
+        let (_, json) = ask(&state, &format!("/eth/v1/beacon/headers/{}", slot(height))).await;
+        json["execution_optimistic"].clone()
+    };
+    assert_eq!(optimistic(7).await, false);
+    state.board.apply(&Event::Executed { height: Height(7) });
+    // The client has lost its newest blocks.
+    state.board.apply(&Event::Executed { height: Height(5) });
+    assert_eq!((optimistic(5).await, optimistic(6).await), (false.into(), true.into()));
 }
 
 #[tokio::test]

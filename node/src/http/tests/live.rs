@@ -38,6 +38,7 @@ fn decide(state: &HttpState, height: u64) {
         origin_round: Round(0),
         block_hash: Hash::ZERO,
         synced: false,
+        client_valid: false,
     });
     let log = state.registry.stage_log();
     log.happens(Mark::Round, Height(height), Nanos::from_millis(height * 1_000));

@@ -67,6 +67,22 @@ async fn the_account_has_exactly_these_fields() {
 }
 
 #[tokio::test]
+async fn blobs_that_the_archive_has_are_told_as_archived() {
+    for (through, word, other) in [(PRUNED, "archived", "pruned"), (PRUNED - 1, "pruned", "archived")] {
+        let mut memory = Memory::chain(5);
+        memory.archived_through = Height(through);
+        let state = state_of(memory);
+        for api in ["blob_sidecars", "blobs"] {
+            let (status, json) = ask(&state, &format!("/eth/v1/beacon/{api}/{}", slot(PRUNED))).await;
+            let said = json["message"].as_str().expect("a text");
+            assert_eq!(status, StatusCode::NOT_FOUND);
+            assert!(said.contains(word) && !said.contains(other), "{said}");
+            assert_eq!(json["oldest_height"], (PRUNED + 1).to_string());
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_status_tells_how_far_the_scrub_has_come() {
     let (_, json) = ask(&state(1), "/status").await;
     let expected = serde_json::json!({
