@@ -1,8 +1,12 @@
 //! Six blobs in SSZ from a node's HTTP under load, beside nginx serving a file of the same bytes by `sendfile`.
 //!
-//! Callers ask again as soon as they have an answer, on connections that stay open. The time of an answer is from its
-//! request to its last byte. `cargo bench --bench http`; without nginx (Debian: `nginx-light`), the node alone.
+//! Callers ask again as soon as they have an answer, on connections that stay open: that fills the machine. Or they ask
+//! at a pace, all together so often a second. The time of an answer is from its request, or from when it was due, to
+//! its last byte. The server's CPU time is what the kernel counts of its threads.
+//!
+//! `cargo bench --bench http`; without nginx (Debian: `nginx-light`), the node alone.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -25,7 +29,10 @@ use ultramarine_types::{Chain, ChainParams, Hash, Height, PeerId, Round, fixture
 
 const BLOBS: usize = 6;
 const BYTES: usize = BLOBS * BLOB_BYTES;
-const CALLERS: [usize; 3] = [1, 4, 16];
+/// How many ask, and how often all together in a second; `None`: as often as they can.
+const LOADS: [(usize, Option<u32>); 5] = [(1, None), (4, None), (16, None), (16, Some(500)), (16, Some(1000))];
+/// The name of the callers' threads.
+const CALLER: &str = "caller";
 const SECONDS: u64 = 5;
 /// What is promised of the node.
 const P99_MAX: Duration = Duration::from_millis(5);
@@ -41,64 +48,127 @@ fn main() {
     std::fs::write(folder.path().join("blobs.ssz"), &file).expect("there is room");
     let nginx = Nginx::start(folder.path());
     println!("six blobs in SSZ, {BYTES} bytes an answer, {SECONDS} s each\n");
-    println!("| callers | server | answers/s | MB/s | p50 ms | p99 ms | max ms |");
-    println!("|---|---|---|---|---|---|---|");
-    let mut is_slow = false;
-    for callers in CALLERS {
-        let ours = measure(node.address, "/eth/v1/beacon/blobs/head", callers);
-        is_slow |= Duration::from_nanos(ours.value_at_quantile(0.99)) > P99_MAX;
-        show(callers, "ultramarine", &ours);
+    println!("| callers | server | answers/s | MB/s | p50 ms | p99 ms | max ms | CPU us an answer |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut slow = Vec::new();
+    for load in LOADS {
+        let ours = measure(node.address, "/eth/v1/beacon/blobs/head", load, own_cpu);
+        if Duration::from_nanos(ours.times.value_at_quantile(0.99)) > P99_MAX {
+            slow.push(named(load));
+        }
+        show(load, "ultramarine", &ours);
         if let Some(nginx) = &nginx {
-            show(callers, "nginx", &measure(nginx.address, "/blobs.ssz", callers));
+            let theirs = measure(nginx.address, "/blobs.ssz", load, || nginx.cpu());
+            show(load, "nginx", &theirs);
         }
     }
     if nginx.is_none() {
         println!("\nnginx is not here: nothing to compare with (Debian: apt install nginx-light)");
     }
-    if is_slow {
-        println!("\nan answer in a hundred took longer than {} ms", P99_MAX.as_millis());
+    if !slow.is_empty() {
+        let (slow, bound) = (slow.join(", "), P99_MAX.as_millis());
+        println!("\nan answer of ours in a hundred took longer than {bound} ms of callers: {slow}");
     }
 }
 
-fn show(callers: usize, server: &str, times: &Histogram<u64>) {
+/// What was seen of a server under a load.
+struct Measured {
+    times: Histogram<u64>,
+    /// Nanoseconds that the server's threads had a CPU.
+    cpu_ns: u64,
+}
+
+fn named((callers, pace): (usize, Option<u32>)) -> String {
+    pace.map_or_else(|| callers.to_string(), |pace| format!("{callers}, {pace} a second"))
+}
+
+fn show(load: (usize, Option<u32>), server: &str, measured: &Measured) {
+    let times = &measured.times;
     let per_second = times.len() as f64 / SECONDS as f64;
     let milliseconds = |nanoseconds: u64| nanoseconds as f64 / 1e6;
     println!(
-        "| {callers} | {server} | {per_second:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
+        "| {} | {server} | {per_second:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} |",
+        named(load),
         per_second * BYTES as f64 / 1e6,
         milliseconds(times.value_at_quantile(0.5)),
         milliseconds(times.value_at_quantile(0.99)),
         milliseconds(times.max()),
+        measured.cpu_ns as f64 / 1e3 / times.len() as f64,
     );
 }
 
-/// How long answers take while so many callers ask.
-fn measure(address: SocketAddr, path: &str, callers: usize) -> Histogram<u64> {
-    let until = Instant::now() + Duration::from_secs(SECONDS);
+/// How long answers take while so many callers ask, and what they cost the server.
+fn measure(
+    address: SocketAddr,
+    path: &str,
+    (callers, pace): (usize, Option<u32>),
+    cpu: impl Fn() -> BTreeMap<u64, u64>,
+) -> Measured {
+    let before = cpu();
+    let begun = Instant::now();
+    let every = pace.map(|pace| Duration::from_secs(callers as u64) / pace);
     let threads: Vec<_> = (0..callers)
-        .map(|_| {
+        .map(|at| {
             let path = path.to_owned();
-            std::thread::spawn(move || call(address, &path, until))
+            // Their turns are spread over the pace.
+            let first = begun + every.unwrap_or_default() * u32::try_from(at).unwrap_or(0) / callers as u32;
+            let thread = std::thread::Builder::new().name(CALLER.to_owned());
+            thread
+                .spawn(move || call(address, &path, (first, every), begun + Duration::from_secs(SECONDS)))
+                .expect("a thread")
         })
         .collect();
-    let mut all = histogram();
+    let mut times = histogram();
     for thread in threads {
-        all.add(thread.join().expect("no panic")).expect("of one shape");
+        times.add(thread.join().expect("no panic")).expect("of one shape");
     }
-    all
+    // A thread that has ended meanwhile had nothing to do for seconds.
+    let spent = cpu().into_iter();
+    let cpu_ns = spent.map(|(thread, ns)| ns.saturating_sub(before.get(&thread).copied().unwrap_or_default()));
+    Measured {
+        times,
+        cpu_ns: cpu_ns.sum(),
+    }
+}
+
+/// Nanoseconds on a CPU of each thread of a process, but the callers'.
+fn cpu_of(process: &str) -> BTreeMap<u64, u64> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    let threads = threads.filter_map(|entry| {
+        let folder = entry.ok()?.path();
+        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+        let counted = std::fs::read_to_string(folder.join("schedstat")).ok()?;
+        let ns = counted.split(' ').next()?.parse().ok()?;
+        let thread = folder.file_name()?.to_str()?.parse().ok()?;
+        (name.trim() != CALLER).then_some((thread, ns))
+    });
+    threads.collect()
+}
+
+fn own_cpu() -> BTreeMap<u64, u64> {
+    cpu_of("self")
 }
 
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits")
 }
 
-fn call(address: SocketAddr, path: &str, until: Instant) -> Histogram<u64> {
+fn call(
+    address: SocketAddr,
+    path: &str,
+    (first, every): (Instant, Option<Duration>),
+    until: Instant,
+) -> Histogram<u64> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_nodelay(true).expect("a socket");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/octet-stream\r\n\r\n");
     let (mut times, mut answer) = (histogram(), vec![0; BYTES + 4096]);
+    let mut due = first;
     while Instant::now() < until {
-        let asked = Instant::now();
+        // A caller that is late has its next question late as well, and that counts.
+        let asked = if every.is_some() { due } else { Instant::now() };
+        std::thread::sleep(asked.saturating_duration_since(Instant::now()));
+        due += every.unwrap_or_default();
         stream.write_all(request.as_bytes()).expect("sends");
         let mut read = 0;
         let end = loop {
@@ -173,13 +243,15 @@ impl Served {
         let address = listener.local_addr().expect("bound");
         let halt = Halt::new();
         let stop = halt.clone();
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("http".to_owned());
+        let serving = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-                http::serve(listener, state, ServerLimits::default(), stop).await;
+                http::server::serve(listener, state, ServerLimits::default(), stop).await;
             });
         });
+        serving.expect("a thread");
         Self { address, halt }
     }
 }
@@ -255,6 +327,16 @@ impl Nginx {
             config: path,
             process,
         })
+    }
+}
+
+impl Nginx {
+    /// What its worker had of the CPUs.
+    fn cpu(&self) -> BTreeMap<u64, u64> {
+        let master = self.process.id();
+        let workers = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        let workers = workers.unwrap_or_default();
+        workers.split_whitespace().flat_map(cpu_of).collect()
     }
 }
 

@@ -13,7 +13,8 @@
 //! Keeps:
 //! - an old call that is repeated keeps no other one out, whoever brings them, and costs less the more there are;
 //! - of each listener and peer at most [`CALLS`] calls are known, in the order in which they were first seen;
-//! - each time that a call is brought, each answer to it goes back once.
+//! - each time that a call is brought, each answer to it goes back once, and to the listener alone
+//!   if it has called here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +41,8 @@ struct Passing {
     since: Nanos,
     /// When this peer brought it last.
     at: Nanos,
-    /// When we passed it on last, if it was this peer that had brought it.
-    passed: Option<Nanos>,
+    /// When we passed it on last, if it was this peer that had brought it, and how often we had before.
+    passed: Option<(Nanos, u32)>,
     /// Whose answers went back.
     answered: BTreeSet<Address>,
 }
@@ -58,6 +59,8 @@ pub struct Hearings {
     called: bool,
     /// What each peer brought of each listener, in the order in which it was first seen.
     passing: BTreeMap<(Address, PeerId), Vec<Passing>>,
+    /// How many those are. It is asked after every input.
+    passing_count: usize,
 }
 
 impl Hearings {
@@ -124,18 +127,21 @@ impl Hearings {
         }
     }
 
-    /// A peer brings a call that holds; answers whether it is to be passed on. That counts from when it was passed on
-    /// last, and not from when it was brought: who repeats it keeps nobody from hearing it again.
-    pub fn bring(&mut self, now: Nanos, listener: Address, nonce: Nonce, peer: PeerId) -> bool {
-        let is_recent = |passing: &Passing| passing.passed.is_some_and(|passed| now.since(passed) < REST);
-        let is_news = !self
-            .of(listener)
-            .any(|(_, passing)| passing.nonce == nonce && is_recent(passing));
+    /// A peer brings a call that holds. If it is to be passed on, the answer is how often it was before. That it rests
+    /// counts from when it was passed on last, and not from when it was brought: who repeats it keeps nobody from
+    /// hearing it again.
+    pub fn bring(&mut self, now: Nanos, listener: Address, nonce: Nonce, peer: PeerId) -> Option<u32> {
+        let ways = self.of(listener).filter(|(_, passing)| passing.nonce == nonce);
+        let last = ways.filter_map(|(_, passing)| passing.passed).max();
+        let is_recent = last.is_some_and(|(passed, _)| now.since(passed) < REST);
+        let times = last.map_or(0, |(_, before)| before.saturating_add(1));
         let way = self.passing.entry((listener, peer)).or_default();
         if !way.iter().any(|passing| passing.nonce == nonce) {
             if way.len() >= CALLS {
                 way.remove(0);
+                self.passing_count -= 1;
             }
+            self.passing_count += 1;
             way.push(Passing {
                 nonce,
                 since: now,
@@ -148,17 +154,28 @@ impl Hearings {
         let passing = known.expect("it is there, or has just been put there");
         passing.at = now;
         passing.answered.clear();
-        if is_news {
-            passing.passed = Some(now);
+        if is_recent {
+            return None;
         }
-        is_news
+        passing.passed = Some((now, times));
+        Some(times)
     }
 
-    /// The peers that brought a call, to whom this answer has not gone back.
-    pub fn back(&self, listener: &Address, nonce: &Nonce, by: &Address) -> Vec<PeerId> {
-        let waits = |passing: &Passing| passing.nonce == *nonce && !passing.answered.contains(by);
-        let ways = self.of(*listener).filter(|(_, passing)| waits(passing));
-        ways.map(|(peer, _)| *peer).collect()
+    /// The peers that brought a call, to whom this answer has not gone back. If the listener's own node is among those
+    /// that brought it, the answer goes to that one alone: by all ways, each answer would reach all whom the call has.
+    pub fn back(
+        &self,
+        listener: &Address,
+        nonce: &Nonce,
+        by: &Address,
+        is_listener: impl Fn(&PeerId) -> bool,
+    ) -> Vec<PeerId> {
+        let ways = self.of(*listener).filter(|(_, passing)| passing.nonce == *nonce);
+        let ways: Vec<_> = ways.collect();
+        let is_direct = ways.iter().any(|(peer, _)| is_listener(peer));
+        let waits =
+            |(peer, passing): &(&PeerId, &Passing)| !passing.answered.contains(by) && (!is_direct || is_listener(peer));
+        ways.into_iter().filter(waits).map(|(peer, _)| *peer).collect()
     }
 
     /// The ways that a listener's calls came, and nobody else's: where hundreds start together there are many.
@@ -179,15 +196,18 @@ impl Hearings {
     /// A peer is gone.
     pub fn lose(&mut self, peer: &PeerId) {
         self.passing.retain(|(_, of), _| of != peer);
+        self.passing_count = self.passing.values().map(Vec::len).sum();
     }
 
     /// Calls on their way.
-    pub fn len(&self) -> usize {
-        self.passing.values().map(Vec::len).sum()
+    pub const fn len(&self) -> usize {
+        self.passing_count
     }
 
     /// Asserts that of each way there are few calls, each once, in the order in which they were first seen.
     pub fn check_whole(&self) {
+        let passing: usize = self.passing.values().map(Vec::len).sum();
+        assert_eq!(passing, self.passing_count, "calls are counted that are not known");
         for way in self.passing.values() {
             assert!((1..=CALLS).contains(&way.len()), "a way with {} calls", way.len());
             assert!(
@@ -218,12 +238,17 @@ mod tests {
     fn a_call_is_passed_on_once_until_it_is_made_again() {
         let mut hearings = Hearings::default();
         let (call, other) = (Nonce([5; 32]), Nonce([6; 32]));
-        assert!(hearings.bring(at(0), LISTENER, call, peer(1)));
-        assert!(!hearings.bring(at(5), LISTENER, call, peer(2)), "another way");
+        assert_eq!(hearings.bring(at(0), LISTENER, call, peer(1)), Some(0));
+        assert_eq!(hearings.bring(at(5), LISTENER, call, peer(2)), None, "another way");
         assert!(hearings.rests(at(5), &LISTENER, &call, &peer(1)));
-        assert!(hearings.bring(at(10), LISTENER, other, peer(3)));
+        assert_eq!(hearings.bring(at(10), LISTENER, other, peer(3)), Some(0));
         assert!(!hearings.rests(at(10), &LISTENER, &call, &peer(4)));
-        assert!(hearings.bring(at(500), LISTENER, call, peer(1)), "made again");
+        assert_eq!(hearings.bring(at(500), LISTENER, call, peer(1)), Some(1), "made again");
+        assert_eq!(
+            hearings.bring(at(1_000), LISTENER, call, peer(2)),
+            Some(2),
+            "whoever brings it"
+        );
         assert_eq!(hearings.len(), 3);
         hearings.lose(&peer(3));
         assert_eq!(hearings.len(), 2);
@@ -233,21 +258,40 @@ mod tests {
     fn an_answer_goes_back_every_way_once() {
         let mut hearings = Hearings::default();
         let (call, by) = (Nonce([5; 32]), Address([2; 20]));
-        assert_eq!(hearings.back(&LISTENER, &call, &by), [], "nobody called");
+        assert_eq!(hearings.back(&LISTENER, &call, &by, |_| false), [], "nobody called");
         hearings.bring(at(0), LISTENER, call, peer(1));
         hearings.bring(at(1), LISTENER, call, peer(2));
-        assert_eq!(hearings.back(&LISTENER, &call, &by), [peer(1), peer(2)]);
+        assert_eq!(hearings.back(&LISTENER, &call, &by, |_| false), [peer(1), peer(2)]);
         hearings.answer(&LISTENER, &call, by, &peer(1));
-        assert_eq!(hearings.back(&LISTENER, &call, &by), [peer(2)]);
-        assert_eq!(hearings.back(&LISTENER, &Nonce([7; 32]), &by), [], "another start's");
+        assert_eq!(hearings.back(&LISTENER, &call, &by, |_| false), [peer(2)]);
+        assert_eq!(
+            hearings.back(&LISTENER, &Nonce([7; 32]), &by, |_| false),
+            [],
+            "another start's"
+        );
         hearings.bring(at(500), LISTENER, call, peer(1));
-        assert_eq!(hearings.back(&LISTENER, &call, &by), [peer(1), peer(2)]);
+        assert_eq!(hearings.back(&LISTENER, &call, &by, |_| false), [peer(1), peer(2)]);
+    }
+
+    #[test]
+    fn where_the_listener_itself_called_the_answers_go_to_it_alone() {
+        let mut hearings = Hearings::default();
+        let (call, by) = (Nonce([5; 32]), Address([2; 20]));
+        let back = |hearings: &Hearings| hearings.back(&LISTENER, &call, &by, |it| *it == peer(3));
+        hearings.bring(at(0), LISTENER, call, peer(1));
+        assert_eq!(back(&hearings), [peer(1)], "it did not call here");
+        hearings.bring(at(1), LISTENER, call, peer(3));
+        assert_eq!(back(&hearings), [peer(3)]);
+        hearings.answer(&LISTENER, &call, by, &peer(3));
+        assert_eq!(back(&hearings), [], "once, and by no other way then");
+        hearings.bring(at(500), LISTENER, call, peer(3));
+        assert_eq!(back(&hearings), [peer(3)], "it called again");
     }
 
     /// Whether a peer's call is looked at, and then passed on.
     fn offer(hearings: &mut Hearings, now: Nanos, nonce: Nonce) -> bool {
         let is_read = !hearings.rests(now, &LISTENER, &nonce, &peer(1));
-        let passes = is_read && hearings.bring(now, LISTENER, nonce, peer(1));
+        let passes = is_read && hearings.bring(now, LISTENER, nonce, peer(1)).is_some();
         hearings.check_whole();
         passes
     }
@@ -266,7 +310,7 @@ mod tests {
             if ms >= 1_000 && ms % 500 == 0 && offer(&mut hearings, at(ms), new) {
                 passed.push(ms);
             }
-            let back = hearings.back(&LISTENER, &new, &by);
+            let back = hearings.back(&LISTENER, &new, &by, |_| false);
             assert_eq!(back.len(), usize::from(ms >= 1_000), "its way back stays known");
         }
         assert_eq!(passed, (1_000..20_000).step_by(500).collect::<Vec<_>>(), "each time");
@@ -302,8 +346,8 @@ mod tests {
         );
         assert!(offer(&mut hearings, at(1_001), new));
         let by = Address([2; 20]);
-        assert_eq!(hearings.back(&LISTENER, &Nonce([1; 32]), &by), []);
-        assert_eq!(hearings.back(&LISTENER, &Nonce([2; 32]), &by), [peer(1)]);
+        assert_eq!(hearings.back(&LISTENER, &Nonce([1; 32]), &by, |_| false), []);
+        assert_eq!(hearings.back(&LISTENER, &Nonce([2; 32]), &by, |_| false), [peer(1)]);
         assert_eq!(hearings.len(), CALLS);
     }
 
@@ -314,8 +358,10 @@ mod tests {
         let mut passed = 0;
         for step in 0..20u64 {
             // The listener's own node brings it each half second; another peer brings a copy 300 ms later.
-            passed += u64::from(hearings.bring(at(500 * step), LISTENER, call, peer(1)));
-            passed += u64::from(hearings.bring(at(500 * step + 300), LISTENER, call, peer(2)));
+            for (ms, bringer) in [(0, 1), (300, 2)] {
+                let times = hearings.bring(at(500 * step + ms), LISTENER, call, peer(bringer));
+                passed += u64::from(times.is_some());
+            }
         }
         assert!(passed >= 10, "{passed} times in ten seconds");
     }

@@ -188,6 +188,9 @@ pub struct Core {
     retired_below: Height,
     /// What all peers were told of us last; each hears of its own messages besides.
     told: Option<Status>,
+    told_at: Nanos,
+    /// When all are told of links that have come since.
+    more_links_at: Option<Nanos>,
     told_lag: (Height, Height),
     told_signing: Option<(bool, String)>,
     /// Until when we listen to peers after the start, unless all of them answer before; `None` once we have listened.
@@ -290,6 +293,8 @@ impl Core {
             oldest_blobs: Height::GENESIS,
             retired_below: Height::GENESIS,
             told: None,
+            told_at: Nanos::ZERO,
+            more_links_at: None,
             told_lag: (Height::GENESIS, Height::GENESIS),
             told_signing: None,
             listening_until: None,

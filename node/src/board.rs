@@ -468,6 +468,11 @@ impl Board {
         snapshot.disturbances.push_back(disturbance);
     }
 
+    /// What was shown last of the data directory's disk.
+    pub fn disk(&self) -> Option<DiskOutlook> {
+        self.lock().disk
+    }
+
     /// How full the data directory's disk is.
     pub fn show_disk(&self, disk: DiskOutlook) {
         self.lock().disk = Some(disk);

@@ -6,6 +6,7 @@
 //!   /status                                 the board, as JSON
 //!   /histograms                             stages of a block, HdrHistogram V2 in base64, nanoseconds
 //!   /histograms?format=hlog                 the same as an interval log, for HdrHistogram's tools
+//!   /histograms?of=all                      every latency of /metrics, in either form
 //!   /eth/v1/beacon/blob_sidecars/{block}    blobs with commitments, proofs, signed headers
 //!   /eth/v1/beacon/blobs/{block}            blobs alone
 //!   /eth/v1/beacon/genesis                  when slot 0 begins
@@ -45,6 +46,7 @@ mod dashboard;
 pub mod decided;
 pub mod error;
 pub mod evidence;
+mod gathered;
 pub mod histograms;
 pub mod hosts;
 pub mod index;

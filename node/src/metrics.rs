@@ -79,7 +79,7 @@ impl CoreMetrics {
             told_tip: Height::GENESIS,
             clock_offset,
             clock_peers_off: gauge(
-                "ultramarine_clock_peers_off_count",
+                "ultramarine_clock_off_validators",
                 "Validators whose wall clocks are off, by the median of all.",
             ),
             stalled: gauge(
@@ -91,25 +91,19 @@ impl CoreMetrics {
             commit: stage(Stage::Commit),
             import_share: client_time::share(registry, Stage::Import),
             commit_share: client_time::share(registry, Stage::Commit),
-            height: gauge("ultramarine_consensus_height_count", "Newest decided height."),
-            round: gauge(
-                "ultramarine_consensus_round_count",
-                "Round of the height being decided.",
-            ),
+            height: gauge("ultramarine_consensus_height", "Newest decided height."),
+            round: gauge("ultramarine_consensus_round", "Round of the height being decided."),
             executed: gauge(
-                "ultramarine_execution_height_count",
+                "ultramarine_execution_height",
                 "Newest height the execution client has imported.",
             ),
             client_ready: gauge(
-                "ultramarine_execution_gate_open_count",
+                "ultramarine_execution_gate_open",
                 "1 while the execution client confirms our decided head, else 0.",
             ),
-            signing: gauge(
-                "ultramarine_consensus_signing_count",
-                "1 while this node signs, else 0.",
-            ),
+            signing: gauge("ultramarine_consensus_signing", "1 while this node signs, else 0."),
             best_tip: gauge(
-                "ultramarine_sync_best_tip_count",
+                "ultramarine_sync_best_tip_height",
                 "Highest height known to be decided: ours, or one that a certificate proves or more than a third of \
                  the voting power claims.",
             ),
@@ -257,7 +251,7 @@ mod tests {
         });
         let text = registry.render();
         assert!(text.contains("\nultramarine_clock_offset_seconds -60.25\n"), "{text}");
-        assert!(text.contains("\nultramarine_clock_peers_off_count 1\n"), "{text}");
+        assert!(text.contains("\nultramarine_clock_off_validators 1\n"), "{text}");
     }
 
     #[test]
@@ -334,8 +328,8 @@ mod tests {
         let mut metrics = CoreMetrics::new(&registry).resume(Height(7));
         let shows = |tip: u64, height: u64| {
             let text = registry.render();
-            for (name, number) in [("sync_best_tip", tip), ("consensus_height", height)] {
-                let line = format!("\nultramarine_{name}_count {number}\n");
+            for (name, number) in [("sync_best_tip_height", tip), ("consensus_height", height)] {
+                let line = format!("\nultramarine_{name} {number}\n");
                 assert!(text.contains(&line), "no {line:?} in {text}");
             }
         };

@@ -46,9 +46,10 @@ fn value(metrics: &str, series: &str) -> Option<u64> {
 
 fn tiles(metrics: &str) -> BTreeMap<String, u64> {
     let tile = |line: &str| {
-        let rest = line.strip_prefix("ultramarine_tile_cpu_nanoseconds_total{tile=\"")?;
+        let rest = line.strip_prefix("ultramarine_tile_cpu_seconds_total{tile=\"")?;
         let (tile, rest) = rest.split_once("\"} ")?;
-        Some((tile.to_owned(), rest.parse().ok()?))
+        let seconds: f64 = rest.parse().ok()?;
+        Some((tile.to_owned(), (seconds * 1e9).round() as u64))
     };
     metrics.lines().filter_map(tile).collect()
 }
@@ -61,14 +62,17 @@ mod tests {
     fn a_node_s_own_series_are_read_and_no_others() {
         let metrics = "# HELP ultramarine_consensus_blobs_total 1\nultramarine_consensus_blobs_total_of_others 2\n\
                        ultramarine_consensus_blobs_total{of=\"others\"} 3\nultramarine_consensus_blobs_total 30\n\
-                       ultramarine_tile_busy_nanoseconds_total{tile=\"store\"} 4\n\
-                       ultramarine_tile_cpu_nanoseconds_total{tile=\"net\"} 5\n\
-                       ultramarine_tile_cpu_nanoseconds_total{tile=\"kzg-0\"} 7\n\
+                       ultramarine_tile_busy_seconds_total{tile=\"store\"} 4.5\n\
+                       ultramarine_tile_cpu_seconds_total{tile=\"net\"} 0.000000005\n\
+                       ultramarine_tile_cpu_seconds_total{tile=\"kzg-0\"} 7.25\n\
                        ultramarine_net_bytes_total{direction=\"out\"} 11\n\
                        ultramarine_net_bytes_total{direction=\"in\"} 13\n";
         let sample = Sample::read(metrics, Resources::default(), None).expect("it shows its blobs");
         assert_eq!((sample.blobs, sample.sent_bytes, sample.received_bytes), (30, 11, 13));
-        assert_eq!(sample.tiles_ns, [("kzg-0".to_owned(), 7), ("net".to_owned(), 5)].into());
+        assert_eq!(
+            sample.tiles_ns,
+            [("kzg-0".to_owned(), 7_250_000_000), ("net".to_owned(), 5)].into()
+        );
         assert_eq!(Sample::read("", Resources::default(), None), None);
     }
 }

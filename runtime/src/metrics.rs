@@ -74,6 +74,7 @@ pub struct Histogram {
 
 /// Shortest duration told apart from zero.
 const SHORTEST_NS: u64 = 1_000;
+const NS_PER_S: f64 = 1e9;
 /// Longest duration; anything above is recorded as this.
 const LONGEST_NS: u64 = 60_000_000_000;
 
@@ -159,6 +160,8 @@ pub struct MetricFamily {
 
 enum Series {
     Counter(Counter),
+    /// Nanoseconds, shown as seconds.
+    Seconds(Counter),
     Gauge(Gauge),
     Histogram(Shards),
     Probe(Probe),
@@ -225,8 +228,25 @@ impl Registry {
             || Series::Counter(Counter::default()),
             |series| match series {
                 Series::Counter(counter) => counter.clone(),
-                Series::Gauge(_) | Series::Histogram(_) | Series::Probe(_) => {
-                    panic!("{name} is read by a probe already")
+                Series::Seconds(_) | Series::Gauge(_) | Series::Histogram(_) | Series::Probe(_) => {
+                    panic!("{name} is another kind of number already")
+                }
+            },
+        )
+    }
+
+    /// A counter of nanoseconds, shown as seconds; its name ends in `_seconds_total`.
+    pub fn seconds_counter(&self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.with_series(
+            name,
+            help,
+            Kind::Counter,
+            labels,
+            || Series::Seconds(Counter::default()),
+            |series| match series {
+                Series::Seconds(counter) => counter.clone(),
+                Series::Counter(_) | Series::Gauge(_) | Series::Histogram(_) | Series::Probe(_) => {
+                    panic!("{name} is another kind of number already")
                 }
             },
         )
@@ -241,8 +261,8 @@ impl Registry {
             || Series::Gauge(Gauge::default()),
             |series| match series {
                 Series::Gauge(gauge) => gauge.clone(),
-                Series::Counter(_) | Series::Histogram(_) | Series::Probe(_) => {
-                    panic!("{name} is read by a probe already")
+                Series::Counter(_) | Series::Seconds(_) | Series::Histogram(_) | Series::Probe(_) => {
+                    panic!("{name} is another kind of number already")
                 }
             },
         )
@@ -281,7 +301,9 @@ impl Registry {
         };
         self.with_series(name, help, Kind::Histogram, labels, fresh, |series| match series {
             Series::Histogram(shards) => shards.add_shard(),
-            Series::Counter(_) | Series::Gauge(_) | Series::Probe(_) => unreachable!("the kind was compared"),
+            Series::Counter(_) | Series::Seconds(_) | Series::Gauge(_) | Series::Probe(_) => {
+                unreachable!("the kind was compared")
+            }
         })
     }
 
@@ -310,6 +332,22 @@ impl Registry {
         let probe = || Series::Probe(Box::new(|| None));
         #[allow(clippy::cast_precision_loss)] // The text format has only doubles; exact below 2^53.
         let read = move || read().map(|count| count as f64);
+        self.with_series(name, help, Kind::Counter, labels, probe, |series| {
+            *series = Series::Probe(Box::new(read))
+        });
+    }
+
+    /// A counter of nanoseconds that is read at scrape, and shown as seconds. Registering it again replaces the reader.
+    pub fn probe_seconds_counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        read: impl Fn() -> Option<Nanos> + Send + 'static,
+    ) {
+        let probe = || Series::Probe(Box::new(|| None));
+        #[allow(clippy::cast_precision_loss)] // The text format has only doubles; exact below 2^53.
+        let read = move || read().map(|time| time.0 as f64 / NS_PER_S);
         self.with_series(name, help, Kind::Counter, labels, probe, |series| {
             *series = Series::Probe(Box::new(read))
         });
@@ -344,6 +382,7 @@ impl Registry {
         #[allow(clippy::cast_precision_loss)] // As in the text format.
         let read = |series: &Series| match series {
             Series::Counter(counter) => Some(counter.get() as f64),
+            Series::Seconds(counter) => Some(counter.get() as f64 / NS_PER_S),
             Series::Gauge(gauge) => Some(gauge.get() as f64),
             Series::Probe(read) => read(),
             Series::Histogram(_) => None,
@@ -365,7 +404,7 @@ impl Registry {
         series
             .filter_map(|(labels, series)| match series {
                 Series::Histogram(shards) => Some((labels.clone(), shards.merged())),
-                Series::Counter(_) | Series::Gauge(_) | Series::Probe(_) => None,
+                Series::Counter(_) | Series::Seconds(_) | Series::Gauge(_) | Series::Probe(_) => None,
             })
             .collect()
     }

@@ -161,8 +161,8 @@ impl Busy {
     }
 
     fn counted(&self) -> (Counter, Histogram) {
-        let total = self.registry.counter(
-            "ultramarine_tile_busy_nanoseconds_total",
+        let total = self.registry.seconds_counter(
+            "ultramarine_tile_busy_seconds_total",
             "Time the tile spent on work rather than waiting; its rate is the busy share.",
             &[("tile", self.name)],
         );
@@ -213,17 +213,17 @@ fn watch_cpu_time(registry: &Registry, name: &'static str) {
         let path = path.clone();
         move || {
             let text = std::fs::read_to_string(&path).ok()?;
-            text.split_whitespace().nth(position)?.parse::<u64>().ok()
+            text.split_whitespace().nth(position)?.parse().ok().map(Nanos)
         }
     };
-    registry.probe_counter(
-        "ultramarine_tile_cpu_nanoseconds_total",
+    registry.probe_seconds_counter(
+        "ultramarine_tile_cpu_seconds_total",
         "CPU time of the tile's thread as the kernel counts it.",
         &[("tile", name)],
         field(0),
     );
-    registry.probe_counter(
-        "ultramarine_tile_queued_nanoseconds_total",
+    registry.probe_seconds_counter(
+        "ultramarine_tile_queued_seconds_total",
         "Time in which the tile's thread could run and had no CPU, as the kernel counts it.",
         &[("tile", name)],
         field(1),
@@ -339,7 +339,7 @@ mod tests {
         assert!(
             registry
                 .render()
-                .contains("ultramarine_tile_busy_nanoseconds_total{tile=\"worker\"}")
+                .contains("ultramarine_tile_busy_seconds_total{tile=\"worker\"}")
         );
     }
 
@@ -358,7 +358,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(10);
         while !registry
             .render()
-            .contains("ultramarine_tile_cpu_nanoseconds_total{tile=\"burner\"}")
+            .contains("ultramarine_tile_cpu_seconds_total{tile=\"burner\"}")
         {
             assert!(Instant::now() < until, "the tile's CPU time never appeared");
             std::thread::yield_now();

@@ -266,6 +266,8 @@ pub struct World {
     pub(crate) statuses_come: BTreeMap<(usize, usize), u64>,
     pub(crate) next_stream: u64,
     pub(crate) faults_over: bool,
+    /// When progress was looked at last.
+    pub(crate) watched_at: Nanos,
     pub(crate) dice: Dice,
     pub(crate) verify_dice: Dice,
     pub(crate) rot_dice: Dice,
@@ -394,6 +396,7 @@ impl World {
             statuses_come: BTreeMap::new(),
             next_stream: 1,
             faults_over: false,
+            watched_at: Nanos::ZERO,
             dice: Dice::of(config.seed, "world"),
             verify_dice: Dice::of(config.seed, "verify"),
             rot_dice: Dice::of(config.seed, "rot"),

@@ -27,6 +27,20 @@ impl Positions {
         byte.is_some_and(|byte| byte & (1 << (position % 8)) != 0)
     }
 
+    /// Takes a position out.
+    pub fn remove(&mut self, position: u32) {
+        if let Some(byte) = self.0.get_mut(position as usize / 8) {
+            *byte &= !(1 << (position % 8));
+        }
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn both(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own &= other);
+        self
+    }
+
     /// All, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..)
@@ -69,6 +83,20 @@ mod tests {
         assert_eq!(some.iter().collect::<Vec<_>>(), [0, 9, 255], "no set has the others");
         assert_eq!((some.0[0], some.0[1], some.0[31]), (1, 2, 128));
         assert!(some.contains(9) && !some.contains(8) && !some.contains(256) && !some.contains(u32::MAX));
+    }
+
+    #[test]
+    fn those_in_both_are_in_each_and_what_is_taken_out_is_gone() {
+        let (mut some, others): (Positions, Positions) = ((0..40).collect(), (30..256).collect());
+        assert_eq!(
+            some.both(&others).iter().collect::<Vec<_>>(),
+            (30..40).collect::<Vec<_>>()
+        );
+        some.remove(3);
+        some.remove(3);
+        some.remove(256);
+        assert_eq!(some.iter().count(), 39);
+        assert!(!some.contains(3) && some.contains(2) && some.contains(4));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! This file knows how we learn, and let others learn, what was seen of a validator that has just started.
 //!
-//! Statuses say it to peers. A call reaches the validators that are not connected to the listener, and their answers
-//! come back the ways that the call went.
+//! Statuses say it to peers. A call reaches the validators that are not connected to the listener through few relays,
+//! which are drawn anew each time that it is made. The answers come back the ways that the call went.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,9 @@ use ultramarine_types::hearing::{Call, Heard, Hearing};
 use ultramarine_types::network::{Fault, NetCommand};
 use ultramarine_types::{Address, Height, PeerId, Signature, sign};
 
-use super::Core;
+use super::{Core, relay};
 use crate::peers;
+use crate::relay::Draw;
 
 impl Core {
     /// Whether we have listened to enough validators since the start. Time alone proves nothing: a node that is cut off
@@ -120,24 +121,14 @@ impl Core {
             let fault = Fault::Signature;
             return self.net(NetCommand::Charge { peer, fault });
         }
-        let is_news = self.hearings.bring(self.now, listener, nonce, peer);
-        let position = self.config.validators.index_of(&listener);
-        let is_linked =
-            |links: &ultramarine_types::Positions| position.is_some_and(|position| links.contains(position));
-        // A peer that is connected to the listener has the call, and the listener has its status.
-        let is_far = |known: &peers::Peer| {
-            known.validator.is_some()
-                && known.validator != Some(listener)
-                && !known.status.as_ref().is_some_and(|status| is_linked(&status.links))
-        };
-        let far: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(id, known)| is_news && **id != peer && is_far(known))
-            .map(|(id, _)| *id)
-            .collect();
-        for to in far {
-            self.hearing(to, Hearing::Call(call.clone()));
+        let times = self.hearings.bring(self.now, listener, nonce, peer);
+        let set = &self.config.validators;
+        if let (Some(times), Some(ours), Some(position)) = (times, self.position(), set.index_of(&listener)) {
+            // A peer that is connected to the listener has the call, and the listener has its status.
+            let far = self.far_from(position, &peer, |_| true);
+            for to in relay::drawn(&far, Draw::of_call(&listener, &nonce, times), ours) {
+                self.hearing(to, Hearing::Call(call.clone()));
+            }
         }
         if self.peers.is_connected(&listener) {
             return;
@@ -158,7 +149,13 @@ impl Core {
 
     fn on_heard(&mut self, peer: PeerId, heard: Heard) {
         let is_ours = heard.listener == self.address;
-        let back = self.hearings.back(&heard.listener, &heard.nonce, &heard.by);
+        let is_listener = |id: &PeerId| {
+            let known = self.peers.get(id);
+            known.is_some_and(|known| known.validator == Some(heard.listener))
+        };
+        let back = self
+            .hearings
+            .back(&heard.listener, &heard.nonce, &heard.by, is_listener);
         let is_wanted = if is_ours {
             heard.nonce == self.config.nonce && self.listening_until.is_some() && heard.by != self.address
         } else {

@@ -4,16 +4,25 @@
 //! that says nothing true about its links harms itself alone.
 
 use ultramarine_types::consensus::SignedMessage;
-use ultramarine_types::network::Recipients;
+use ultramarine_types::network::{Recipients, Status};
 use ultramarine_types::{Address, ConsensusMessage, Height, PeerId, Positions, Round};
 
 use super::{Core, Parked, Phase};
 use crate::early;
 use crate::held::{RESENDS_WAITING_MAX, ROUNDS_AHEAD};
-use crate::relay::{self, SignerStep};
+use crate::relay::{Draw, SignerStep};
+
+/// A peer that is a validator's, and is not linked to a signer.
+pub(super) struct Far {
+    peer: PeerId,
+    /// Its validator's position in the set.
+    position: u32,
+    /// The validators that could pass on to it.
+    relays: Positions,
+}
 
 impl Core {
-    /// Passes a verified message on, unless that was done before. `from` sent it.
+    /// Passes a verified message on, unless that was done lately. `from` sent it.
     pub(super) fn pass_on(&mut self, from: PeerId, message: &ConsensusMessage) {
         let signed = match message {
             ConsensusMessage::Vote(vote) => SignedMessage::Vote(vote.clone()),
@@ -35,46 +44,55 @@ impl Core {
             kind,
             signer,
         };
-        let digest = step.digest(value.as_ref());
-        let to = self.peers.iter().filter(|(peer, _)| **peer != from);
-        let to: Vec<PeerId> = to
-            .filter_map(|(peer, known)| {
-                let receiver = set.index_of(&known.validator?)?;
-                let status = known.status.as_ref()?;
-                let needs = status.tip < height && height <= status.tip.next().next();
-                let far = receiver != signer && !status.links.contains(signer);
-                let drawn = || relay::is_drawn(&digest, receiver, &self.relays(&status.links, receiver, signer), ours);
-                (needs && far && drawn()).then_some(*peer)
-            })
-            .collect();
+        let needs = |status: &Status| status.tip < height && height <= status.tip.next().next();
+        let far = self.far_from(signer, &from, needs);
         #[cfg(feature = "planted")]
-        let to = if self.config.plants(crate::Planted::NothingRelayed) {
+        let far = if self.config.plants(crate::Planted::NothingRelayed) {
             Vec::new()
         } else {
-            to
+            far
         };
-        if to.is_empty() || !self.relay.pass(step, value) {
+        if far.is_empty() {
             return;
         }
-        for peer in to {
+        let Some(times) = self.relay.pass(self.now, step, value) else {
+            return;
+        };
+        for peer in drawn(&far, step.draw(value.as_ref(), times), ours) {
             self.park(Parked::Send(Recipients::One(peer), message.clone()));
         }
     }
 
-    /// The validators that could pass on to a receiver with these links what the signer signed. If we are connected to
-    /// the signer, they are those that are connected to both: the signer's own status says who is. Otherwise it may be
-    /// any that is connected to the receiver.
-    fn relays(&self, links: &Positions, receiver: u32, signer: u32) -> Positions {
+    /// The validators' nodes that need something of a signer by their statuses, and are not linked to it. Whose status
+    /// has not come is not among them: its links may be on their way. `from` has the message.
+    ///
+    /// If we are connected to the signer, those that are connected to both could pass on to them: the signer's own
+    /// status says who is. Otherwise it may be any that is connected to the receiver.
+    pub(super) fn far_from(&self, signer: u32, from: &PeerId, needs: impl Fn(&Status) -> bool) -> Vec<Far> {
         let set = &self.config.validators;
+        let far = self.peers.iter().filter_map(|(peer, known)| {
+            let status = known.status.as_ref()?;
+            if peer == from || status.links.contains(signer) || !needs(status) {
+                return None;
+            }
+            let position = set.index_of(&known.validator?).filter(|position| *position != signer)?;
+            let relays = status.links;
+            let peer = *peer;
+            Some(Far { peer, position, relays })
+        });
+        let mut far: Vec<Far> = far.collect();
+        if far.is_empty() {
+            return far;
+        }
         let of_signer = set.at(signer as usize).and_then(|(address, _)| self.links_of(address));
-        let could = |position: u32| match &of_signer {
-            Some(of_signer) => of_signer.contains(position),
-            None => true,
-        };
-        links
-            .iter()
-            .filter(|position| *position != receiver && *position != signer && could(*position))
-            .collect()
+        for Far { position, relays, .. } in &mut far {
+            if let Some(of_signer) = &of_signer {
+                *relays = relays.both(of_signer);
+            }
+            relays.remove(*position);
+            relays.remove(signer);
+        }
+        far
     }
 
     /// The validators to whom a connected validator's nodes are connected.
@@ -104,4 +122,10 @@ impl Core {
         relay.keep(|height, round| self.may_pass_on(height, round));
         self.relay = relay;
     }
+}
+
+/// Those to whom the validator at our position passes on.
+pub(super) fn drawn(far: &[Far], draw: Draw, ours: u32) -> Vec<PeerId> {
+    let drawn = far.iter().filter(|far| draw.picks(far.position, &far.relays, ours));
+    drawn.map(|far| far.peer).collect()
 }

@@ -18,6 +18,9 @@ use crate::held::RESENDS_WAITING_MAX;
 
 /// In a round that lasts longer than this, messages may have been lost.
 pub const STUCK: Nanos = Nanos::from_millis(500);
+/// A status that tells of nothing but more links follows the one before no sooner. Where a hundred nodes start at once,
+/// each has a new link every few milliseconds: all would tell all others of each.
+const LINKS_REST: Nanos = Nanos::from_millis(50);
 /// How many peers get all votes again in one status interval, in turn. The others get our own, unless they have just
 /// come. A peer that has the votes passes them on, so a few turns reach all, and the copies do not drown a stuck
 /// network of hundreds.
@@ -36,7 +39,9 @@ impl Core {
         let mine = self.status();
         // Who has signed what, and what time it is, are no news by themselves. They go with the rest.
         let is_news = self.told.as_ref() != Some(&mine);
-        let receivers = if is_news {
+        self.more_links_at = self.rests_until(&mine).filter(|until| is_news && *until > self.now);
+        let is_told = is_news && self.more_links_at.is_none();
+        let receivers = if is_told {
             self.peers.iter().map(|(id, _)| *id).collect()
         } else {
             self.peers.to_tell(self.now)
@@ -51,7 +56,19 @@ impl Core {
             self.peers.tell(&to, status.clone(), self.now);
             self.net(NetCommand::Status { to, status });
         }
-        self.told = Some(mine);
+        if is_told {
+            self.told = Some(mine);
+            self.told_at = self.now;
+        }
+    }
+
+    /// Until when our status rests, if nothing is new in it but links that stand. A link that is gone may decide whom a
+    /// message still has to reach, and is told at once.
+    fn rests_until(&self, mine: &Status) -> Option<Nanos> {
+        let told = self.told.as_ref()?;
+        let links = mine.links;
+        let is_more = links.both(&told.links) == told.links && Status { links, ..told.clone() } == *mine;
+        is_more.then_some(self.told_at + LINKS_REST)
     }
 
     fn status(&self) -> Status {
@@ -113,7 +130,8 @@ impl Core {
 
     /// When the next status is due.
     pub(super) fn tell_deadline(&self) -> Option<Nanos> {
-        self.peers.tell_due().map(|at| at.max(self.now))
+        let due = self.peers.tell_due().into_iter().chain(self.more_links_at).min();
+        due.map(|at| at.max(self.now))
     }
 
     /// Sends a peer what it may have missed of the current height.

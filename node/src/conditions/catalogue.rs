@@ -4,6 +4,7 @@
 
 use super::{Facts, Severity};
 use crate::board::{DisturbanceKind, HUNG_SECONDS, ProposalRecord};
+use crate::disk::LEFT_SECONDS_MIN;
 
 /// Heights that the execution client may be behind without a word: the newest are always on their way to it.
 const CLIENT_LAG_MAX: u64 = 2;
@@ -11,8 +12,6 @@ const CLIENT_LAG_MAX: u64 = 2;
 const USUAL_SILENCE_SECONDS: u64 = 10;
 /// For how long a clock that was set, or a pause of the process, is told.
 const DISTURBED_SECONDS: u64 = 600;
-/// A disk that is full sooner than this needs somebody to act: a week, so that a weekend is no trap.
-const DISK_HOURS_MIN: u64 = 7 * 24;
 /// Own proposals, among those remembered, that may go by without a word: one may be chance.
 const MISSED_MAX: usize = 1;
 /// One height in this many may take more than one round without a word.
@@ -391,10 +390,11 @@ fn archive_failing(facts: &Facts<'_>) -> Option<String> {
 
 fn disk_filling(facts: &Facts<'_>) -> Option<String> {
     let disk = facts.snapshot.disk?;
-    let hours = disk.hours_left.filter(|hours| *hours < DISK_HOURS_MIN)?;
+    let seconds = disk.seconds_left.filter(|seconds| *seconds < LEFT_SECONDS_MIN)?;
     Some(format!(
-        "the disk has {:.1} GB left and is full in {hours} h at the pace of the last hour",
-        disk.available_bytes as f64 / 1e9
+        "the disk has {:.1} GB left and is full in {} h at the pace of the last hour",
+        disk.available_bytes as f64 / 1e9,
+        seconds / 3_600
     ))
 }
 

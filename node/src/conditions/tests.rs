@@ -222,7 +222,7 @@ const CAUSES: [(&str, &str, Cause); CATALOGUE.len()] = [
     ("disk-filling", "12.0 GB left and is full in 167 h", |_, shown, _| {
         shown.disk = Some(DiskOutlook {
             available_bytes: 12_000_000_000,
-            hours_left: Some(167),
+            seconds_left: Some(168 * 3_600 - 1),
         });
     }),
     ("io-fallback", "", |board, shown, _| {
@@ -341,7 +341,7 @@ fn what_is_nearly_wrong_is_no_condition() {
     board.peer_up(&PeerId([1; 32]));
     board.show_disk(DiskOutlook {
         available_bytes: 1,
-        hours_left: Some(168),
+        seconds_left: Some(168 * 3_600),
     });
     let mut shown = board.snapshot_at(seconds_later(600));
     assert_eq!(judged(&shown, &Beside::default()), []);

@@ -196,8 +196,8 @@ pub struct LiveDisk {
     pub available: Option<u64>,
     /// Bytes that are stored anew in a second; `None`: too early to say.
     pub growth: Option<f64>,
-    /// Days until the disk is full; `None`: not known, or never.
-    pub days_left: Option<f64>,
+    /// Seconds until the disk is full, as conditions and metrics have it; `None`: not known, or never.
+    pub seconds_left: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

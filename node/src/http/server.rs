@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,6 +12,8 @@ use axum::body::Body;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::{Buf, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,6 +27,7 @@ use ultramarine_runtime::{Reason, Registry};
 use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
+use crate::http::gathered::{self, Gathered};
 use crate::http::hosts::HostNames;
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
@@ -122,7 +127,7 @@ pub async fn serve_from_the_start(
 }
 
 /// Answers requests from this state until the node halts.
-pub(super) async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
+pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits, halt: Halt) {
     let metrics = Arc::new(Metrics::new(&state.registry));
     tokio::spawn(live::sample(state.clone(), halt.clone()));
     let answers = Answers {
@@ -238,7 +243,8 @@ async fn connection(
                 let (response, place) = answer(&mut answers, &line.seat, request).await;
                 metrics.answered(&response, began.elapsed());
                 line.send(is_stream && response.status() == StatusCode::OK);
-                Ok::<_, Infallible>(response.map(|body| Body::new(Guarded::new(body, place, line))))
+                let is_slices = gathered::is_slices(response.headers());
+                Ok::<_, Infallible>(response.map(|body| Guarded::new(body, is_slices, place, line)))
             }
         }
     });
@@ -354,18 +360,31 @@ fn refused(work: SeatWork) -> Response {
 }
 
 /// A body that keeps its place until it is sent or dropped.
-struct Guarded {
+pub(super) struct Guarded {
     body: Body,
+    /// Whether its pieces are handed on together.
+    is_slices: bool,
+    /// What came behind pieces that were gathered: the end, or what is no piece.
+    behind: Option<Option<Result<Frame<Bytes>, axum::Error>>>,
     _place: Option<WorkPermit>,
     line: Arc<Line>,
 }
 
 impl Guarded {
-    fn new(body: Body, place: Option<WorkPermit>, line: Arc<Line>) -> Self {
+    pub(super) fn new(body: Body, is_slices: bool, place: Option<WorkPermit>, line: Arc<Line>) -> Self {
         Self {
             body,
+            is_slices,
+            behind: None,
             _place: place,
             line,
+        }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.behind.take() {
+            Some(behind) => Poll::Ready(behind),
+            None => Pin::new(&mut self.body).poll_frame(context),
         }
     }
 }
@@ -376,26 +395,48 @@ impl Drop for Guarded {
     }
 }
 
-impl hyper::body::Body for Guarded {
-    type Data = hyper::body::Bytes;
+impl HttpBody for Guarded {
+    type Data = Gathered;
     type Error = axum::Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        let frame = std::pin::Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, std::task::Poll::Ready(Some(Ok(_)))) {
-            self.line.more();
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let mut gathered = Gathered::default();
+        loop {
+            match this.poll_piece(context) {
+                Poll::Ready(Some(Ok(frame))) if this.is_slices && frame.is_data() => {
+                    gathered.push(frame.into_data().unwrap_or_default());
+                    if gathered.is_full() {
+                        break;
+                    }
+                }
+                Poll::Ready(behind) if gathered.has_remaining() => {
+                    this.behind = Some(behind);
+                    break;
+                }
+                Poll::Pending if gathered.has_remaining() => break,
+                other => {
+                    if matches!(other, Poll::Ready(Some(Ok(_)))) {
+                        this.line.more();
+                    }
+                    let whole = |frame: Frame<Bytes>| frame.map_data(Gathered::from);
+                    return other.map(|ready| ready.map(|frame| frame.map(whole)));
+                }
+            }
         }
-        frame
+        this.line.more();
+        Poll::Ready(Some(Ok(Frame::data(gathered))))
     }
 
+    /// Never early for slices: the place is kept until hyper asks behind the last of them, when they are sent.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.is_slices && self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> hyper::body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }

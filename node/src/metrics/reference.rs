@@ -10,8 +10,7 @@ use crate::catch_up;
 use crate::conditions::{self, CATALOGUE};
 use crate::metrics::{CoreMetrics, process, show_file_losses};
 use crate::opening;
-use crate::tiles::watchdog;
-use crate::{http, topology};
+use crate::{disk, http, topology};
 
 const HEAD: &str = "\
 # Metrics and conditions
@@ -20,8 +19,8 @@ A node's numbers, as `/metrics` shows them. `ultramarine metrics-reference` prin
 node registers, and
 a test holds the two together. Some series appear only once there is something to count.
 
-`ultramarine_stage_seconds` has a second form: `/histograms` answers its HdrHistograms. Rules, alerts and dashboards
-that read these names stand in `perf/prometheus` and `perf/grafana`.
+Histograms have a second form: `/histograms` answers HdrHistograms of a block's stages, `/histograms?of=all` of all. The
+rules, alerts and dashboards that read these names stand in `perf/prometheus` and `perf/grafana`.
 ";
 
 const CONDITIONS: &str = "
@@ -45,7 +44,7 @@ pub fn registry() -> Arc<Registry> {
     ultramarine_engine::register_metrics(&registry);
     http::register_metrics(&registry);
     conditions::register_metrics(&registry);
-    let _room = watchdog::room_gauge(&registry);
+    disk::show(&registry, || None);
     let _archive = ArchiveProgress::new(String::new(), &registry);
     process::show(&registry);
     outlet::count_losses(&registry);
@@ -105,12 +104,11 @@ fn unit(name: &str) -> &str {
         return "unix seconds";
     }
     match name.rsplit('_').next().unwrap_or(name) {
-        unit @ ("seconds" | "nanoseconds" | "bytes") => unit,
-        "condition" | "troubled" => "0 or 1",
-        _ if name.ends_with("_gate_open_count") || name.ends_with("_signing_count") => "0 or 1",
+        unit @ ("seconds" | "bytes") => unit,
+        "condition" | "troubled" | "signing" => "0 or 1",
+        _ if name.ends_with("_gate_open") => "0 or 1",
         _ if is_total => "events",
-        _ if name.ends_with("_height_count") || name.ends_with("_tip_count") => "height",
-        "count" | "items" => "number",
+        "items" => "number",
         other => other,
     }
 }
@@ -141,6 +139,26 @@ mod tests {
             assert!(!unit(family.name).is_empty(), "{}", family.name);
             let is_counter = family.kind == "counter";
             assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
+        }
+    }
+
+    /// What `promtool check metrics` has to say of names, also of those that a node shows rarely.
+    #[test]
+    fn a_name_has_a_base_unit_and_no_end_of_another_kind() {
+        for family in registry().families() {
+            let name = family.name;
+            let of_histograms = ["_count", "_sum", "_bucket", "_info"];
+            assert!(!of_histograms.iter().any(|end| name.ends_with(end)), "{name}");
+            let small = [
+                "milliseconds",
+                "microseconds",
+                "nanoseconds",
+                "minutes",
+                "hours",
+                "kilobytes",
+                "percent",
+            ];
+            assert!(!name.split('_').any(|word| small.contains(&word)), "{name}");
         }
     }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use ultramarine_runtime::pulse::BEAT;
 use ultramarine_runtime::watch::{Hang, Watch};
-use ultramarine_runtime::{Clock, Gauge, Halt, Moment, Registry};
+use ultramarine_runtime::{Clock, Halt, Moment, Registry};
 use ultramarine_types::Nanos;
 
 use crate::board::{Board, DisturbanceKind, HUNG_SECONDS, HungTile};
 use crate::conditions::Conditions;
-use crate::disk::{DiskTrend, available_bytes};
+use crate::disk::{self, DiskTrend, available_bytes};
 
 /// If a look comes this much later than it should, that is worth a line.
 const PAUSE: Nanos = Nanos::from_millis(5_000);
@@ -39,9 +39,11 @@ pub fn start(halt: &Halt, watchdog: Watchdog) -> io::Result<()> {
         conditions,
         data_dir,
     } = watchdog;
+    let shown_disk = Arc::clone(&board);
+    disk::show(&registry, move || shown_disk.disk());
     let watching = move || {
         let (mut watch, mut lines, clock) = (Watch::default(), Lines::default(), Clock::start());
-        let (mut trend, mut room) = (DiskTrend::default(), None);
+        let mut trend = DiskTrend::default();
         let mut before = (clock.now(), Clock::unix_ns());
         while !halt.wait(BEAT) {
             let now = (clock.now(), Clock::unix_ns());
@@ -60,8 +62,6 @@ pub fn start(halt: &Halt, watchdog: Watchdog) -> io::Result<()> {
             }
             board.hung(hung.iter().map(shown).collect());
             if let Some(available) = available_bytes(&data_dir) {
-                let shown = i64::try_from(available).unwrap_or(i64::MAX);
-                room.get_or_insert_with(|| room_gauge(&registry)).set(shown);
                 board.show_disk(trend.look(now.0, available));
             }
             // A condition's spell begins here, whether anybody asks or not.
@@ -70,15 +70,6 @@ pub fn start(halt: &Halt, watchdog: Watchdog) -> io::Result<()> {
     };
     let thread = std::thread::Builder::new().name("watchdog".to_owned());
     thread.spawn(watching).map(drop)
-}
-
-/// What may still be written to the data directory. It is shown once it is known.
-pub fn room_gauge(registry: &Registry) -> Gauge {
-    registry.gauge(
-        "ultramarine_disk_available_bytes",
-        "What may still be written on the disk of the data directory.",
-        &[],
-    )
 }
 
 fn shown(hang: &Hang) -> HungTile {

@@ -117,6 +117,7 @@ fn write_family(text: &mut String, name: &str, family: &Family) {
     for (labels, series) in &family.series {
         match series {
             Series::Counter(counter) => write_sample(text, name, labels, None, counter.get()),
+            Series::Seconds(counter) => write_sample(text, name, labels, None, seconds(counter.get().into())),
             Series::Gauge(gauge) => write_sample(text, name, labels, None, gauge.get()),
             Series::Probe(read) => {
                 if let Some(value) = read() {

@@ -5,6 +5,29 @@ use proptest::prelude::*;
 use super::exposition::{COARSE_NS, FINE_NS};
 use super::*;
 
+#[test]
+fn nanoseconds_are_counted_and_seconds_shown() {
+    let registry = Registry::new();
+    let busy = registry.seconds_counter("ultramarine_test_busy_seconds_total", "A text.", &[("tile", "a")]);
+    busy.add(1_500_000_000);
+    registry
+        .seconds_counter("ultramarine_test_busy_seconds_total", "A text.", &[("tile", "a")])
+        .add(1);
+    registry.probe_seconds_counter("ultramarine_test_cpu_seconds_total", "A text.", &[], || {
+        Some(Nanos(7_000_000_009))
+    });
+    let text = registry.render();
+    assert!(text.contains("_busy_seconds_total{tile=\"a\"} 1.500000001\n"), "{text}");
+    assert!(text.contains("_cpu_seconds_total 7.000000009\n"), "{text}");
+    assert!(
+        text.contains("# TYPE ultramarine_test_cpu_seconds_total counter\n"),
+        "{text}"
+    );
+    let read = registry.values("ultramarine_test_busy_seconds_total");
+    assert!((read[0].1 - 1.500_000_001).abs() < 1e-12, "{read:?}");
+    parse(&text);
+}
+
 /// A sample of the text format.
 #[derive(Debug, PartialEq)]
 struct Sample {

@@ -12,9 +12,19 @@ use crate::liveness::reckon::{Reckoning, Start};
 /// A clock that is no more wrong than this keeps nobody's block out.
 const CLOCK_NS: u64 = 7_000_000_000;
 
+/// Between two looks at least, for each pair of validators.
+const LOOK_REST: Nanos = Nanos(100_000);
+
 impl World {
-    /// Looks whether a quorum that is whole decides in time.
+    /// Looks whether a quorum that is whole decides in time. A look costs as much as there are pairs, so large networks
+    /// are looked at less often: a hundred validators once a second, four whenever one is told the time.
     pub(crate) fn watch_progress(&mut self) {
+        let validators = self.config.validators as u64;
+        let rest = Nanos(LOOK_REST.0 * validators * validators);
+        if self.now < self.watched_at + rest {
+            return;
+        }
+        self.watched_at = self.now;
         let sight = self.sight();
         let mut progress = std::mem::take(&mut self.checks.progress);
         let checked = progress.look(self.now, &sight, |members| self.bound(members));

@@ -109,7 +109,7 @@ fn a_node_whose_clock_is_wrong_says_so_and_comes_back_when_it_is_right() {
             let about_clocks = reasons(node).into_iter().find(|reason| reason.contains("clock"));
             assert_eq!(about_clocks, None);
             wait_for("the peer's clock in metrics", SOON, || {
-                (node.metric("ultramarine_clock_peers_off_count") == Some(1.0)).then_some(())
+                (node.metric("ultramarine_clock_off_validators") == Some(1.0)).then_some(())
             });
         }
     }

@@ -1,7 +1,9 @@
 //! What people watch a node by: rules, alerts and dashboards, judged by Debian's Prometheus over a live network.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -29,8 +31,40 @@ fn promtool_accepts_rules_and_alerts_and_every_alert_fires_when_it_should() {
     }
 }
 
+/// What `promtool check metrics` says of a node's numbers, line by line.
+fn complaints(promtool: &Path, metrics: &str) -> Vec<String> {
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    input
+        .write_all(metrics.as_bytes())
+        .expect("it reads all before it speaks");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    let mut said: Vec<String> = text.lines().map(str::to_owned).collect();
+    if !output.status.success() {
+        said.push(format!("it ended with {}", output.status));
+    }
+    said
+}
+
+#[test]
+fn promtool_sees_a_bad_name_and_finds_none_among_ours() {
+    let Some(promtool) = program("promtool") else { return };
+    let bad = "# HELP bad_nanoseconds_count A text.\n# TYPE bad_nanoseconds_count gauge\nbad_nanoseconds_count 1\n";
+    assert!(complaints(&promtool, bad).len() >= 2, "it looks");
+    assert_eq!(complaints(&promtool, &reference::registry().render()), [""; 0]);
+}
+
 #[test]
 fn every_expression_gives_data_on_a_live_network() {
+    let promtool = program("promtool");
     let Some(program) = program("prometheus") else { return };
     let temporary = tempfile::tempdir().expect("temporary directory");
     let (dir, archive) = (temporary.path().join("net"), temporary.path().join("archive"));
@@ -39,6 +73,12 @@ fn every_expression_gives_data_on_a_live_network() {
     let prometheus = Prometheus::start(&program, &temporary.path().join("prometheus"), &devnet.nodes);
     devnet.wait_for_height(3, PATIENCE);
     the_reference_has_every_name(&devnet.nodes[0]);
+    if let Some(promtool) = promtool {
+        for node in &devnet.nodes {
+            let metrics = node.text("/metrics").expect("it answers");
+            assert_eq!(complaints(&promtool, &metrics), [""; 0]);
+        }
+    }
 
     let (recorded, alerts) = prometheus.rules();
     let mut expressions = dashboards();

@@ -1,7 +1,12 @@
 //! Whom a message reaches that is not connected to its signer.
 
+use std::collections::BTreeMap;
+
+use ultramarine_types::hearing::{Call, Hearing};
 use ultramarine_types::network::{NetCommand, NetEvent, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, PeerId, Positions, Round, ValueId, Vote, VoteKind, fixtures, sign};
+use ultramarine_types::{
+    ConsensusMessage, Height, Nanos, Nonce, PeerId, Positions, Round, ValueId, Vote, VoteKind, fixtures, sign,
+};
 
 use super::offers::{feed, running};
 use super::world::{self, World};
@@ -76,7 +81,7 @@ fn a_vote_is_passed_on_once_to_validators_without_a_link_to_its_signer() {
     link(&mut world, three, height.prev(), links(&[0, 1, 2]));
     link(&mut world, stranger, height.prev(), Positions::NONE);
     assert_eq!(passed(&mut world, one, vote(height, 0, None)), [two]);
-    assert_eq!(passed(&mut world, one, vote(height, 0, None)), [], "once");
+    assert_eq!(passed(&mut world, one, vote(height, 0, None)), [], "once at a time");
     assert_eq!(
         passed(&mut world, three, vote(height, 0, None)),
         [],
@@ -113,4 +118,97 @@ fn a_vote_is_passed_on_once_to_validators_without_a_link_to_its_signer() {
         [],
         "it has decided the height"
     );
+}
+
+/// Node 0 of twelve, and who is connected to it: all but node 11. The status of node 5 has not come, and that of node 6
+/// shows a link to node 11. All others show links to everybody but node 11.
+fn one_of_twelve() -> World {
+    let mut world = World::new(12);
+    world.start(0);
+    let set = world::validators(12);
+    let positions = |nodes: std::ops::Range<usize>| {
+        let positions = nodes.filter_map(|node| set.index_of(&world::address_of(node)));
+        positions.collect::<Positions>()
+    };
+    for node in 1..11 {
+        let (peer, validator) = (world::peer_id(node), Some(world::address_of(node)));
+        feed(&mut world, Input::Net(NetEvent::PeerUp { peer, validator }));
+        let links = match node {
+            5 => continue,
+            6 => positions(0..12),
+            _ => positions(0..11),
+        };
+        link(&mut world, peer, Height(0), links);
+    }
+    world
+}
+
+/// How often node 0 passes on to each peer what node 1 brings it forty times, half a second apart.
+fn turns(world: &mut World, mut bring: impl FnMut(&mut World) -> Vec<PeerId>) -> BTreeMap<u8, u32> {
+    let mut turns = BTreeMap::new();
+    for _ in 0..40 {
+        for to in bring(world) {
+            *turns.entry(to.0[0]).or_default() += 1;
+        }
+        world.now = world.now + Nanos::from_millis(500);
+    }
+    turns
+}
+
+#[test]
+fn a_call_goes_by_few_relays_to_those_who_seem_not_to_have_it_and_by_others_each_time() {
+    let mut world = one_of_twelve();
+    let signer = Signer::new(&world::seed(11));
+    let (listener, nonce) = (signer.address(), Nonce([9; 32]));
+    let signature = signer.sign(&sign::call(&fixtures::CHAIN, &listener, &nonce));
+    let turns = turns(&mut world, |world| {
+        let call = Call {
+            listener,
+            nonce,
+            signature,
+        };
+        let (peer, hearing) = (world::peer_id(1), Hearing::Call(call));
+        let out = feed(world, Input::Net(NetEvent::Hearing { peer, hearing }));
+        let passed = out.into_iter().filter_map(|output| match output {
+            Output::Net(NetCommand::Hearing {
+                to,
+                hearing: Hearing::Call(_),
+            }) => Some(to),
+            _ => None,
+        });
+        passed.collect()
+    });
+    // Each of them has nine other neighbours than node 0, of whom three are drawn each time: 12 of 40 are ours.
+    assert_eq!(
+        turns.keys().copied().collect::<Vec<_>>(),
+        [2, 3, 4, 7, 8, 9, 10],
+        "{turns:?}"
+    );
+    assert!(turns.values().all(|turns| (4..=22).contains(turns)), "{turns:?}");
+}
+
+#[test]
+fn a_vote_that_is_repeated_goes_by_other_relays() {
+    let mut world = one_of_twelve();
+    let signer = Signer::new(&world::seed(11));
+    let (height, round) = (Height(1), Round(0));
+    let message = ConsensusMessage::Vote(Vote {
+        kind: VoteKind::Prevote,
+        height,
+        round,
+        value_id: None,
+        voter: signer.address(),
+        signature: signer.sign(&sign::vote(&fixtures::CHAIN, VoteKind::Prevote, height, round, None)),
+    });
+    let turns = turns(&mut world, |world| {
+        // A message that was passed on forty times rests for twenty seconds.
+        world.now = world.now + Nanos::from_millis(20_000);
+        passed(world, world::peer_id(1), message.clone())
+    });
+    assert_eq!(
+        turns.keys().copied().collect::<Vec<_>>(),
+        [2, 3, 4, 7, 8, 9, 10],
+        "{turns:?}"
+    );
+    assert!(turns.values().all(|turns| (4..=22).contains(turns)), "{turns:?}");
 }

@@ -1,11 +1,12 @@
 //! What a status says of the links and of the turn to propose.
 
-use ultramarine_types::network::{Fault, NetEvent, Status};
-use ultramarine_types::{Height, Nanos, Positions, ValueId, ValueKey, fixtures};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, Status};
+use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, Positions, ValueId, ValueKey, fixtures};
 
 use super::MINUTE;
+use super::offers::feed;
 use super::world::{self, World};
-use crate::Input;
+use crate::{Input, Output};
 
 /// The newest status that one node has of another.
 fn told(world: &World, by: usize, to: usize) -> Option<Status> {
@@ -114,4 +115,65 @@ fn a_link_to_a_validator_that_the_set_does_not_have_costs_its_sender() {
     assert_eq!(world.charges, []);
     tell(&mut world, [4].into_iter().collect());
     assert_eq!(world.charges, [(0, 2, Fault::Protocol)]);
+}
+
+/// What peers are sent.
+fn statuses(out: Vec<Output>) -> Vec<(PeerId, Status)> {
+    let sent = out.into_iter().filter_map(|output| match output {
+        Output::Net(NetCommand::Status { to, status }) => Some((to, status)),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn links_that_come_at_once_are_told_together_and_one_that_is_lost_at_once() {
+    let mut world = World::new(40);
+    world.start(0);
+    world.now = world.now + Nanos::from_millis(1);
+    let up = |world: &mut World, node: usize| {
+        let (peer, validator) = (world::peer_id(node), Some(world::address_of(node)));
+        statuses(feed(world, Input::Net(NetEvent::PeerUp { peer, validator })))
+    };
+    let to_first = |sent: &[(PeerId, Status)]| {
+        let of_first = sent.iter().filter(|(to, _)| *to == world::peer_id(1));
+        of_first
+            .map(|(_, status)| status.links.iter().count())
+            .collect::<Vec<_>>()
+    };
+    world.now = world.now + Nanos::from_millis(200);
+    assert_eq!(
+        to_first(&up(&mut world, 1)),
+        [1],
+        "one link after a rest is told at once"
+    );
+    let mut told = Vec::new();
+    for node in 2..32 {
+        world.now = world.now + Nanos::from_millis(3);
+        let sent = up(&mut world, node);
+        let own = sent.iter().find(|(to, _)| *to == world::peer_id(node));
+        assert_eq!(
+            own.map(|(_, status)| status.links.iter().count()),
+            Some(node),
+            "whoever comes hears all"
+        );
+        told.extend(to_first(&sent));
+    }
+    assert!(
+        told.len() <= 2,
+        "90 ms, and a status of links alone each 50 ms: {told:?}"
+    );
+    // The last of them are told without anybody's doing.
+    let core = world.nodes[0].core.as_mut().unwrap();
+    let mut out = Outbox::new();
+    while told.last() != Some(&31) {
+        let at = core.deadline().expect("something is due");
+        assert!(at <= world.now + Nanos::from_millis(50), "nothing is told: {told:?}");
+        core.wake(at, &mut out);
+        told.extend(to_first(&statuses(out.drain().collect())));
+    }
+    let peer = world::peer_id(5);
+    let sent = statuses(feed(&mut world, Input::Net(NetEvent::PeerDown { peer })));
+    assert_eq!(to_first(&sent), [30], "a link that is lost is told at once");
+    assert_eq!(sent.len(), 30);
 }

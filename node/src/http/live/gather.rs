@@ -20,8 +20,6 @@ use crate::http::HttpState;
 use crate::http::live::{LiveCondition, LiveLink};
 use crate::topology::{self, Shape};
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
-
 /// The node as it is now. Reads files' sizes, so it runs away from the thread that owns sockets.
 pub fn gather(state: &HttpState) -> Live {
     let snapshot = state.board.snapshot();
@@ -58,7 +56,10 @@ pub fn sample(state: &HttpState) -> CounterSample {
 
 fn sample_of(snapshot: &Snapshot, state: &HttpState) -> CounterSample {
     let registry = &state.registry;
-    let net = |direction| by_label(registry, "ultramarine_net_bytes_total", "direction").remove(direction);
+    let net = |direction| {
+        let bytes = by_label(registry, "ultramarine_net_bytes_total", "direction").remove(direction);
+        bytes.map(whole)
+    };
     let account = state.source.account();
     CounterSample {
         at: Clock::start().now(),
@@ -76,9 +77,13 @@ fn sample_of(snapshot: &Snapshot, state: &HttpState) -> CounterSample {
 /// Of each tile, nanoseconds that it worked and that it waited for a CPU. A tile that is an executor of its own has no
 /// other measure of its work than its thread's CPU time.
 fn tile_times(registry: &Registry) -> BTreeMap<String, (u64, u64)> {
-    let mut worked = by_label(registry, "ultramarine_tile_cpu_nanoseconds_total", "tile");
-    worked.extend(by_label(registry, "ultramarine_tile_busy_nanoseconds_total", "tile"));
-    let queued = by_label(registry, "ultramarine_tile_queued_nanoseconds_total", "tile");
+    let nanoseconds = |name| {
+        let seconds = by_label(registry, name, "tile").into_iter();
+        seconds.map(|(tile, seconds)| (tile, whole(seconds * 1e9)))
+    };
+    let mut worked: BTreeMap<_, _> = nanoseconds("ultramarine_tile_cpu_seconds_total").collect();
+    worked.extend(nanoseconds("ultramarine_tile_busy_seconds_total"));
+    let queued: BTreeMap<_, _> = nanoseconds("ultramarine_tile_queued_seconds_total").collect();
     let pair = |(tile, worked)| {
         let waited = queued.get(&tile).copied().unwrap_or_default();
         (tile, (worked, waited))
@@ -87,15 +92,19 @@ fn tile_times(registry: &Registry) -> BTreeMap<String, (u64, u64)> {
 }
 
 /// A name's series, by the value of one label.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counters and gauges of what is counted.
-fn by_label(registry: &Registry, name: &str, label: &str) -> BTreeMap<String, u64> {
+fn by_label(registry: &Registry, name: &str, label: &str) -> BTreeMap<String, f64> {
     let series = registry.values(name).into_iter();
     series
         .filter_map(|(labels, value)| {
             let (_, name) = labels.into_iter().find(|(key, _)| key == label)?;
-            Some((name, value.max(0.0) as u64))
+            Some((name, value))
         })
         .collect()
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Counters and gauges of what is counted.
+fn whole(number: f64) -> u64 {
+    number.max(0.0).round() as u64
 }
 
 fn rates(history: &History, now: &CounterSample) -> LiveRates {
@@ -245,16 +254,12 @@ fn disk(snapshot: &Snapshot, account: Option<&StoreAccount>, history: &History, 
             })
             .to_vec()
     });
-    let free = account.map_or(0, |account| account.files.free);
     let growth = now.stored_bytes.and_then(|stored| history.growth(now.at, stored));
-    let available = snapshot.disk.map(|disk| disk.available_bytes);
-    // Files that wait to be used again are room too.
-    let days = |growth: f64| Some((available? + free) as f64 / growth / SECONDS_PER_DAY);
     LiveDisk {
         kinds,
-        available,
+        available: snapshot.disk.map(|disk| disk.available_bytes),
         growth: growth.map(f64::round),
-        days_left: growth.filter(|growth| *growth >= 1.0).and_then(days).map(rounded),
+        seconds_left: snapshot.disk.and_then(|disk| disk.seconds_left),
     }
 }
 

@@ -64,6 +64,80 @@ async fn histograms_survive_the_wire_stage_by_stage() {
     );
 }
 
+/// Every latency that a node can show, in both forms, with what `/metrics` counts of it.
+#[tokio::test]
+async fn all_latencies_of_the_metrics_are_there_in_both_forms() {
+    let state = HttpState {
+        registry: crate::metrics::reference::registry(),
+        ..state(1)
+    };
+    let odd = [("method", "a, b\nc")];
+    state.registry.histogram("ultramarine_engine_call_seconds", "", &odd);
+    for (name, labels, _) in state.registry.histograms() {
+        let labels: Vec<(&'static str, &str)> = labels
+            .iter()
+            .map(|(label, value)| (&*label.clone().leak(), value.as_str()))
+            .collect();
+        let name: &'static str = name.leak();
+        let fine = ["engine_call", "http_answer", "stage", "stage_client", "store_commit"];
+        let histogram = if fine.iter().any(|fine| name == format!("ultramarine_{fine}_seconds")) {
+            state.registry.histogram(name, "", &labels)
+        } else {
+            state.registry.coarse_histogram(name, "", &labels)
+        };
+        for ms in 1..=40 {
+            histogram.record(Nanos::from_millis(ms));
+        }
+    }
+    let all = state.registry.histograms();
+    let (_, json) = ask(&state, "/histograms?of=all").await;
+    let json = json.as_object().expect("an object");
+    assert_eq!(json.len(), all.len(), "each has a name of its own: {:?}", json.keys());
+    for name in [
+        "vote",
+        "commit_client",
+        "engine_call.a__b_c",
+        "http_answer",
+        "kzg_open.kzg-0",
+        "store_commit",
+        "tile_turn.core",
+    ] {
+        assert!(json.contains_key(name), "{name}: {:?}", json.keys());
+    }
+    let (status, log) = ask_text(&state, "/histograms?of=all&format=hlog").await;
+    assert_eq!(status, StatusCode::OK);
+    let mut tags = Vec::new();
+    for entry in IntervalLogIterator::new(log.as_bytes()) {
+        let LogEntry::Interval(line) = entry.expect("an interval log") else {
+            continue;
+        };
+        let tag = line.tag().expect("it has a tag").as_str();
+        let decode = |text: &str| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
+            let read = hdrhistogram::serialization::Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice());
+            read.expect("V2")
+        };
+        let compressed = decode(line.encoded_histogram());
+        assert_eq!(compressed, decode(json[tag].as_str().expect("text")), "{tag}");
+        assert_eq!(compressed.len(), 40, "{tag}");
+        tags.push(tag.to_owned());
+    }
+    assert_eq!(tags, json.keys().cloned().collect::<Vec<_>>());
+    if let Some(read) = read_by_others(&log) {
+        assert_eq!(read.len(), tags.len());
+        assert!(read.iter().all(|line| line["alone"]["count"] == 40), "{read:?}");
+    }
+    let (_, stages) = ask(&state, "/histograms?of=stages").await;
+    let shown = stages.as_object().expect("an object").len();
+    assert!(0 < shown && shown < tags.len(), "stages alone: {stages}");
+    let (status, refused) = ask(&state, "/histograms?of=none").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        refused["message"].as_str().is_some_and(|text| text.contains("`none`")),
+        "{refused}"
+    );
+}
+
 /// The percentiles that `read_hlog.py` asks for.
 const PERCENTILES: [f64; 7] = [0.0, 25.0, 50.0, 90.0, 99.0, 99.9, 100.0];
 

@@ -10,6 +10,7 @@ use ultramarine_types::limits::PEERS_MAX;
 
 use super::super::live::{HEIGHTS_SHOWN_MAX, LIVE, Live};
 use super::*;
+use crate::disk::{self, DiskTrend};
 
 fn view(number: usize) -> PeerView {
     PeerView {
@@ -189,4 +190,72 @@ async fn the_page_comes_with_a_policy_under_which_nothing_else_runs() {
     assert!(body.starts_with(b"<!doctype html>"));
     let (status, _, _) = ask_with(&state(1), "/dashboard/", &[]).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+/// When the disk is full is computed once, and everybody is told the same.
+#[tokio::test]
+async fn all_that_tell_when_the_disk_is_full_agree() {
+    let state = state(1);
+    let board = Arc::clone(&state.board);
+    disk::show(&state.registry, move || board.disk());
+    let mut trend = DiskTrend::default();
+    // What is there at each minute: nothing is known, it does not shrink, it lasts for years, for weeks, for hours.
+    for (minute, available, left) in [
+        (0, 900_000_000_000, None),
+        (30, 900_000_000_000, None),
+        (60, 899_999_000_000, Some(3_239_996_400)),
+        (61, 899_000_000_000, Some(1_672_140)),
+        (70, 860_000_000_000, Some(51_600)),
+        (80, 0, Some(0)),
+    ] {
+        let outlook = trend.look(Nanos::from_millis(minute * 60_000), available);
+        assert_eq!(outlook.seconds_left, left, "{minute}");
+        state.board.show_disk(outlook);
+
+        let (_, status) = ask(&state, "/status").await;
+        assert_eq!(status["disk"]["seconds_left"], serde_json::json!(left), "{minute}");
+        // An answer is shown for a while.
+        let fresh = HttpState {
+            live: crate::http::live::fresh(),
+            ..state.clone()
+        };
+        assert_eq!(look(&fresh).await.disk.seconds_left, left, "{minute}");
+
+        let (_, metrics) = ask_text(&state, "/metrics").await;
+        let shown = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("ultramarine_disk_left_seconds "));
+        assert_eq!(shown.map(|seconds| seconds.parse().expect(seconds)), left, "{minute}");
+        assert!(
+            metrics.contains(&format!("\nultramarine_disk_available_bytes {available}\n")),
+            "{metrics}"
+        );
+
+        let (_, health) = ask(&state, "/health").await;
+        let conditions = health["conditions"].as_array().expect("a list").iter();
+        let mut told = conditions
+            .filter_map(|condition| condition["what"].as_str())
+            .filter(|what| what.contains("is full in"));
+        match left.filter(|left| *left < disk::LEFT_SECONDS_MIN) {
+            None => assert_eq!(told.next(), None, "{minute}"),
+            Some(left) => {
+                let words = told.next().expect("it is told");
+                assert!(words.contains(&format!("is full in {} h ", left / 3_600)), "{words}");
+            }
+        }
+    }
+}
+
+/// Rules, alerts and dashboards take it from the node: none looks at how the room changes.
+#[test]
+fn no_rule_computes_when_the_disk_is_full() {
+    let perf = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../perf"));
+    let mut uses = 0;
+    for file in ["prometheus/rules.yml", "prometheus/alerts.yml", "grafana/operator.json"] {
+        let text = std::fs::read_to_string(perf.join(file)).expect(file);
+        assert!(!text.contains("predict_linear") && !text.contains("deriv("), "{file}");
+        assert!(!text.contains("ultramarine_disk_available_bytes["), "{file}");
+        uses += text.matches("ultramarine_disk_left_seconds").count();
+    }
+    assert_eq!(uses, 1, "one rule, which everybody reads");
 }

@@ -159,7 +159,7 @@ pub fn live() -> Live {
             .to_vec(),
             available: Some(412_000_000_000),
             growth: Some(786_000.0),
-            days_left: Some(6.07),
+            seconds_left: Some(524_448),
         },
         sync: LiveSync::default(),
         conditions: Vec::new(),

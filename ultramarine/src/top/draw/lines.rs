@@ -1,6 +1,7 @@
 //! This file knows the lines that go over the whole width: who, how fast, what is wrong, client, disk.
 
 use ratatui_core::layout::Rect;
+use ultramarine_node::disk::LEFT_SECONDS_MIN;
 use ultramarine_node::http::live::{Live, LiveCondition, LiveDistribution};
 
 use super::super::app::WatchedNode;
@@ -195,9 +196,11 @@ pub fn disk(pen: &mut Pen<'_>, line: Rect, live: &Live) {
         .available
         .map(|bytes| format!("available {}  ", text::bytes(bytes as f64)));
     let growth = disk.growth.map(|growth| format!("growth {}/s  ", text::bytes(growth)));
-    let (left, style) = match disk.days_left {
-        Some(days) if days < 7.0 => (format!("full in {}", text::span(days * 86_400.0)), WARNING),
-        Some(days) => (format!("full in {}", text::span(days * 86_400.0)), PLAIN),
+    let (left, style) = match disk.seconds_left {
+        Some(seconds) => {
+            let style = if seconds < LEFT_SECONDS_MIN { WARNING } else { PLAIN };
+            (format!("full in {}", text::span(seconds as f64)), style)
+        }
         None => (String::new(), DIM),
     };
     let (available, growth) = (available.unwrap_or_default(), growth.unwrap_or_default());

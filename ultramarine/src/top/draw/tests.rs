@@ -256,7 +256,7 @@ fn no_size_and_no_answer_breaks_the_screen() {
     hostile.height = u64::MAX;
     hostile.unix_ms = 0;
     hostile.rates.bytes = f64::MAX;
-    hostile.disk.days_left = Some(f64::MAX);
+    hostile.disk.seconds_left = Some(u64::MAX);
     hostile.disk.growth = Some(-1e300);
     hostile.identity.name.clone_from(&text);
     for condition in &mut hostile.conditions {
