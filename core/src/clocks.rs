@@ -115,6 +115,12 @@ impl PeerClock {
         fresh.min_by_key(|sample| sample.way).map(|sample| sample.ahead_ns)
     }
 
+    /// The shortest way there and back that was measured lately, as far as the peer tells the truth.
+    pub fn way(&self, now: Nanos) -> Option<Nanos> {
+        let fresh = self.samples.iter().filter(|sample| now.since(sample.at) <= FRESH);
+        fresh.map(|sample| sample.way).min()
+    }
+
     /// Asserts that the measurements kept are few, quick, in order of time, and of the same two clocks.
     pub fn check(&self) {
         assert!(self.samples.len() <= SAMPLES_MAX, "too many measurements are kept");

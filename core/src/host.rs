@@ -11,7 +11,10 @@ mod answer;
 use std::convert::Infallible;
 
 use malachitebft_core_consensus::{Error, Input, Params, State, process};
-use malachitebft_core_types::{Round as MRound, ThresholdParams, Timeout, Validity, ValuePayload, VoteExtensionPolicy};
+use malachitebft_core_driver::Error as DriverError;
+use malachitebft_core_types::{
+    Round as MRound, ThresholdParams, Timeout, Validity, ValuePayload, VoteExtensionPolicy, VoteType,
+};
 use ultramarine_types::{
     Address, ChainIdentity, CommitCertificate, ConsensusMessage, Evidence, Height, Round, ValidatorSet, ValueId,
     ValueKey, Vote,
@@ -23,7 +26,7 @@ use crate::convert;
 use crate::guard::Guard;
 use crate::log::LogRecord;
 use crate::signing::{SignatureVerifier, Signer};
-use crate::stop::{ReplayFault, Stop};
+use crate::stop::{BrokenOff, ReplayFault, Stop};
 
 /// Heights ahead for which Malachite may buffer inputs. We buffer verified messages ourselves, so this stays empty.
 const QUEUE_HEIGHTS: usize = 2;
@@ -78,6 +81,43 @@ pub struct Hands<'a> {
     pub set: &'a ValidatorSet,
     /// The identity in the domains of votes and proposals.
     pub chain: &'a ChainIdentity,
+}
+
+/// The stop that an error of Malachite's means; `None` if it left nothing half done.
+///
+/// Malachite looks at an input first, then moves its state, and then says what is to be done. An error of the first kind
+/// costs the input alone. After one of the others, a vote or a timer that the state already counts on is missing, and the
+/// node could stand for ever. The log brings the height back in a new process, without the input that broke off.
+fn stop_for(height: Height, error: &Error<Ctx>) -> Option<Stop> {
+    match error {
+        Error::ReplayDivergence(..) => Some(Stop::Replay(ReplayFault::Divergence(error.to_string()))),
+        // The certificate was refused whole. Ours is checked before it is fed, so none should be.
+        Error::InvalidCommitCertificate(..)
+        // Each is found before anything is taken. We feed what is of the height, and of validators, alone.
+        | Error::DriverProcess(
+            DriverError::InvalidProposalHeight { .. }
+            | DriverError::InvalidVoteHeight { .. }
+            | DriverError::InvalidCertificateHeight { .. }
+            | DriverError::ValidatorNotFound(_),
+        ) => None,
+        // We gave an effect an answer of another type.
+        Error::UnexpectedResume(..)
+        // It has decided, and does not know what.
+        | Error::DecisionNotFound(..)
+        // It began a round without a proposer, or with one that the set does not have. Or it decides by a certificate
+        // that it does not have.
+        | Error::DriverProcess(
+            DriverError::NoProposer(..) | DriverError::ProposerNotFound(_) | DriverError::CertificateNotFound { .. },
+        )
+        // It precommits, or proposes again, by a polka that it does not have: a vote or a proposal is missing.
+        | Error::MissingPolkaCertificate(..)
+        // Votes have no extensions here, and the log is ours.
+        | Error::VoteExtensionRequired(..)
+        | Error::WalCorrupted(_) => Some(Stop::Consensus(BrokenOff {
+            height,
+            error: error.to_string(),
+        })),
+    }
 }
 
 /// Malachite, with its state.
@@ -233,6 +273,16 @@ impl ConsensusHost {
             .collect()
     }
 
+    /// Whether a validator's prevote for nothing was received in a round.
+    pub fn has_prevoted_nil(&self, round: Round, voter: &Address) -> bool {
+        let per_round = self.state.driver.votes().per_round(convert::round_to(round));
+        per_round.is_some_and(|votes| {
+            let voter = CtxAddress(*voter);
+            let vote = votes.get_vote(VoteType::Prevote, &voter);
+            vote.is_some_and(|vote| vote.message.value.is_nil())
+        })
+    }
+
     /// Asserts that Malachite is at the height that was started last.
     pub fn check(&self) {
         assert_eq!(
@@ -254,15 +304,15 @@ impl ConsensusHost {
             with: effect => Ok::<_, Infallible>(answer(effect, hands, &mut intents, &mut fatal))
         );
         if let Err(error) = result {
-            match error {
-                Error::ReplayDivergence(..) => {
-                    let fault = ReplayFault::Divergence(error.to_string());
-                    fatal = fatal.or(Some(Stop::Replay(fault)));
-                }
-                other => tracing::warn!(%height, error = %other, "consensus refused an input"),
+            match stop_for(height.0, &error) {
+                Some(stop) => fatal = fatal.or(Some(stop)),
+                None => tracing::warn!(%height, %error, "consensus refused an input, and nothing of it was taken"),
             }
         }
         self.check();
         (intents, fatal)
     }
 }
+
+#[cfg(test)]
+mod tests;

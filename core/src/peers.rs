@@ -44,10 +44,14 @@ pub struct Peers {
     peers: BTreeMap<PeerId, Peer>,
     /// Those that a validator attests.
     of_validators: BTreeSet<PeerId>,
+    /// The same by validator.
+    nodes: BTreeMap<Address, BTreeSet<PeerId>>,
     /// How many peers claim each tip.
     claims: BTreeMap<Height, usize>,
     /// The honest tip, until a validator's claim changes.
     honest: Cell<Option<Height>>,
+    /// The power that claims links to the validator at a position, until a validator's links change.
+    linked: Cell<Option<(u32, u64)>>,
     /// When each peer is to hear our status next: at zero if it has heard none.
     due: BTreeSet<(Nanos, PeerId)>,
     /// Records looked at by functions that look at more than one.
@@ -59,8 +63,9 @@ impl Peers {
     /// A connection is up.
     pub fn up(&mut self, id: PeerId, validator: Option<Address>) {
         self.down(&id);
-        if validator.is_some() {
+        if let Some(validator) = validator {
             self.of_validators.insert(id);
+            self.nodes.entry(validator).or_default().insert(id);
         }
         self.due.insert((Nanos::ZERO, id));
         self.peers.insert(
@@ -84,6 +89,15 @@ impl Peers {
         }
         if self.of_validators.remove(id) {
             self.honest.set(None);
+            self.linked.set(None);
+        }
+        if let Some(validator) = gone.validator
+            && let Some(nodes) = self.nodes.get_mut(&validator)
+        {
+            nodes.remove(id);
+            if nodes.is_empty() {
+                self.nodes.remove(&validator);
+            }
         }
     }
 
@@ -92,8 +106,12 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
-        let (tip, is_validator) = (status.tip, peer.validator.is_some());
-        let before = peer.status.replace(status).map(|before| before.tip);
+        let (tip, is_validator, links) = (status.tip, peer.validator.is_some(), status.links);
+        let before = peer.status.replace(status);
+        if is_validator && before.as_ref().map(|before| before.links) != Some(links) {
+            self.linked.set(None);
+        }
+        let before = before.map(|before| before.tip);
         if before != Some(tip) {
             if let Some(before) = before {
                 self.uncount(before);
@@ -165,14 +183,38 @@ impl Peers {
 
     /// Whether a validator's node is connected.
     pub fn is_connected(&self, validator: &Address) -> bool {
-        self.iter().any(|(_, peer)| peer.validator.as_ref() == Some(validator))
+        self.nodes.contains_key(validator)
     }
 
     /// The peer that speaks for a validator.
     pub fn of_validator(&self, validator: &Address) -> Option<PeerId> {
-        self.iter()
-            .find(|(_, peer)| peer.validator.as_ref() == Some(validator))
-            .map(|(id, _)| *id)
+        self.nodes.get(validator)?.first().copied()
+    }
+
+    /// The nodes of a validator.
+    pub fn nodes_of(&self, validator: &Address) -> impl Iterator<Item = &Peer> {
+        let nodes = self.nodes.get(validator).into_iter().flatten();
+        nodes.filter_map(|id| self.get(id)).inspect(|_| self.count_visit())
+    }
+
+    /// The power of the validators that say that they are connected to the one at a position.
+    pub fn power_linked_to(&self, set: &ValidatorSet, position: u32) -> u64 {
+        if let Some((_, power)) = self.linked.get().filter(|(of, _)| *of == position) {
+            return power;
+        }
+        let links = |peer: &Peer| {
+            peer.status
+                .as_ref()
+                .is_some_and(|status| status.links.contains(position))
+        };
+        let linked = self
+            .nodes
+            .keys()
+            .filter(|validator| self.nodes_of(validator).any(links));
+        let powers = linked.filter_map(|validator| set.get(validator)).map(|it| it.power);
+        let power = powers.fold(0, u64::saturating_add);
+        self.linked.set(Some((position, power)));
+        power
     }
 
     /// The highest tip that any peer claims.
@@ -251,6 +293,14 @@ impl Peers {
         measured.collect()
     }
 
+    /// The way to a validator's node and back, in the median of those that were measured: a third cannot choose it.
+    pub fn usual_way(&self, now: Nanos) -> Option<Nanos> {
+        let nodes = self.of_validators.iter().filter_map(|id| self.get(id));
+        let mut ways: Vec<Nanos> = nodes.filter_map(|peer| peer.clock.way(now)).collect();
+        ways.sort_unstable();
+        ways.get(ways.len() / 2).copied()
+    }
+
     /// Peers whose tip is at or above `height`.
     pub fn with_tip(&self, height: Height) -> Vec<PeerId> {
         self.iter()
@@ -282,6 +332,11 @@ impl Peers {
             }
         }
         assert_eq!(claims, self.claims, "tips are counted that nobody claims");
+        let by_validator: BTreeSet<PeerId> = self.nodes.values().flatten().copied().collect();
+        assert_eq!(
+            by_validator, self.of_validators,
+            "a validator has nodes that are not connected"
+        );
         assert_eq!(
             self.due.len(),
             self.peers.len(),

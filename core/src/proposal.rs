@@ -147,6 +147,16 @@ impl Proposer {
         self.choices.get_mut(&(height, round))
     }
 
+    /// Whether the log has a choice of this value, for whatever round.
+    pub fn is_logged(&self, key: &ValueKey) -> bool {
+        let of_height = self
+            .choices
+            .range((key.height, Round(0))..(key.height.next(), Round(0)));
+        of_height
+            .into_iter()
+            .any(|(_, choice)| choice.id == key.id && choice.logged)
+    }
+
     /// Notes that a value of ours is being sent to all; `false` if it was before.
     pub fn stream(&mut self, key: ValueKey) -> bool {
         self.streamed.insert(key)

@@ -14,7 +14,7 @@ use ultramarine_types::{Nanos, PeerId};
 /// Peers remembered: several times as many as can be connected, so that new keys do not wash out the others.
 const REMEMBERED_MAX: usize = 4 * PEERS_MAX;
 /// Answer times within which a peer is given up, or a second one is asked.
-const PATIENCE_ANSWERS: u64 = 4;
+pub const PATIENCE_ANSWERS: u64 = 4;
 /// Nobody is given less: an answer may wait for a disk.
 pub const PATIENCE_MIN: Nanos = Nanos::from_millis(150);
 /// A peer that answers slowly is given no more: it would choose how long we wait.
@@ -22,7 +22,7 @@ pub const PATIENCE_MAX: Nanos = Nanos::from_millis(2_000);
 /// An answer's time, before one was measured: two round trips around the world.
 const ANSWER: Nanos = Nanos::from_millis(300);
 /// Bytes in a millisecond, before they were measured: the pace of the slowest honest server.
-const PACE: u64 = 10_000;
+pub const PACE: u64 = 10_000;
 /// By what peers are compared: six blobs and a payload.
 const BLOCK_BYTES: u64 = 1024 * 1024;
 /// A measurement counts one part in this many.

@@ -40,6 +40,12 @@ pub enum Stop {
          one height: move the files `log-*` out of the data directory and start again"
     )]
     Replay(ReplayFault),
+    /// Malachite broke an input off in its midst. Its state counts on what was never done.
+    #[error(
+        "consensus broke off in the midst of an input {0}. Start the node again: its log brings the height back. If it \
+         stops here again, keep the data directory and report this"
+    )]
+    Consensus(BrokenOff),
     /// No crash leaves the data directory, or the node, in this state.
     #[error("the data directory is in an impossible state: {0}")]
     State(ImpossibleState),
@@ -128,6 +134,15 @@ pub struct ForeignSignature {
     pub kind: SignedKind,
     pub height: Height,
     pub round: Round,
+}
+
+/// An input that consensus broke off.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("at height {height}: {error}")]
+pub struct BrokenOff {
+    pub height: Height,
+    /// Malachite's own words.
+    pub error: String,
 }
 
 /// Why the log cannot be replayed.

@@ -164,7 +164,7 @@ pub(crate) async fn request(
     if hub.spend(&session, Spend::Serving { bytes: question }).await == Err(Unaffordable) {
         return;
     }
-    let class = request.class();
+    let class = request.class(hub.source.head());
     let Some(bytes) = hub.turns.during(&session, class, weigh(&hub, &request)).await else {
         return;
     };

@@ -5,6 +5,7 @@
 
 pub mod bad_relay;
 pub mod equivocator;
+pub mod false_links;
 pub mod forge;
 pub mod liar;
 pub mod mute;
@@ -141,6 +142,8 @@ pub enum AdversaryKind {
     Puller,
     /// Statuses at the full rate.
     StatusFlood,
+    /// Links to all validators.
+    FalseLinks,
     /// No vote, no proposal.
     Silent,
     /// Calls of earlier starts, for ever, and no vote.
@@ -177,6 +180,7 @@ impl AdversaryKind {
             Self::Hollow => Box::new(mute::Mute::hollow()),
             Self::Puller => Box::<puller::Puller>::default(),
             Self::StatusFlood => Box::<status_flood::StatusFlood>::default(),
+            Self::FalseLinks => Box::<false_links::FalseLinks>::default(),
             Self::Silent => Box::<silent::Silent>::default(),
             Self::OldCaller => Box::<old_caller::OldCaller>::default(),
             Self::Puppet => Box::new(Puppet),

@@ -188,6 +188,8 @@ pub const OTHERS: &[&str] = &[
     "pull",
     "status-flood",
     "kept-out",
+    "false-link",
+    "old-call",
 ];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.

@@ -26,6 +26,7 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_line;
+mod slow_lines;
 mod slow_links;
 mod status_flood;
 mod strangers;
@@ -66,6 +67,7 @@ pub const ALL: &[Scenario] = &[
     other_head::SCENARIO,
     payload_error::SCENARIO,
     pace::ONE_DOWN,
+    pace::ONE_CLAIMED,
     pace::GATE_CLOSED,
     pace::FAST,
     pace::GAS,
@@ -75,6 +77,7 @@ pub const ALL: &[Scenario] = &[
     slow_client::AWAY,
     slow_client::AWAY_WITHOUT_ONE,
     slow_line::SCENARIO,
+    slow_lines::SCENARIO,
     slow_links::SCENARIO,
     slow_links::MESSAGES,
     status_flood::SCENARIO,

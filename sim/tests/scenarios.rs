@@ -151,6 +151,11 @@ fn with_one_of_four_validators_down_58_blocks_a_minute_are_decided() {
 }
 
 #[test]
+fn a_false_link_to_a_dead_validator_slows_nobody() {
+    runs_clean("one-down-and-claimed", 0..4);
+}
+
+#[test]
 fn a_proposer_with_a_closed_gate_is_not_waited_for() {
     runs_clean("gate-closed", 0..4);
 }
@@ -193,6 +198,11 @@ fn a_silent_validator_lengthens_no_round_beyond_a_few_seconds() {
 #[test]
 fn a_late_full_node_on_a_slow_line_catches_up() {
     runs_clean("slow-line", 0..4);
+}
+
+#[test]
+fn a_block_that_takes_longer_than_many_rounds_is_decided_soon() {
+    runs_clean("slow-lines", 0..2);
 }
 
 #[test]

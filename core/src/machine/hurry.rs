@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use malachitebft_core_types::{Timeout, TimeoutKind};
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, Nanos, Round, ValueId, Vote, VoteKind};
+use ultramarine_types::{Address, Height, Nanos, Round, ValueId, VoteKind};
 
 use super::{Core, Phase};
 use crate::convert;
@@ -99,14 +99,13 @@ impl Core {
             // It has proposed: what is awaited is the verdict.
             return Outlook::Comes;
         }
-        let is_nil = |vote: &Vote| vote.voter == proposer && vote.kind == VoteKind::Prevote && vote.value_id.is_none();
         let can_propose = if proposer == self.address {
             self.can_propose(round)
         } else {
             self.is_present(&proposer)
         };
         match can_propose {
-            _ if self.host.votes(round).iter().any(is_nil) => Outlook::Given,
+            _ if self.host.has_prevoted_nil(round, &proposer) => Outlook::Given,
             true if self.is_silent(&proposer, round) => Outlook::Silent,
             true => Outlook::Comes,
             false => Outlook::Away,
@@ -121,19 +120,14 @@ impl Core {
     /// Whether a validator may propose: its node is connected, is not behind, and says that it could. Of one that is
     /// connected to others alone nothing more is known.
     fn is_present(&self, validator: &Address) -> bool {
-        let mut known = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.validator.as_ref() == Some(validator))
-            .peekable();
-        if known.peek().is_none() {
+        if !self.peers.is_connected(validator) {
             #[cfg(feature = "planted")]
             if self.config.plants(crate::Planted::UnlinkedAway) {
                 return false;
             }
             return self.is_linked(validator);
         }
-        known.any(|(_, peer)| {
+        self.peers.nodes_of(validator).any(|peer| {
             let able = |status: &Status| status.proposes && self.is_at_work(validator, status);
             peer.status.as_ref().is_none_or(able)
         })
@@ -150,9 +144,9 @@ impl Core {
         status.tip.next() >= current || status.tip.next() == self.head.height && has_signed()
     }
 
-    /// Whether a validator that we are connected to says that it is connected to another one. Of one that is further
-    /// away than that, what it signed at the height before shows that it is there. If it was connected to us, only what
-    /// it has signed since counts.
+    /// Whether validators with more than a third of the power say that they are connected to another one: no fewer can
+    /// make us wait for one that is gone. Where it has fewer links, or is further away, what it signed at the height
+    /// before shows that it is there. If it was connected to us, only what it has signed since counts.
     fn is_linked(&self, validator: &Address) -> bool {
         let Some(position) = self.config.validators.index_of(validator) else {
             return false;
@@ -162,10 +156,12 @@ impl Core {
         if newest.filter(is_news).is_some_and(|step| step.0 >= self.head.height) {
             return true;
         }
-        self.peers.iter().any(|(_, peer)| {
-            let links = |status: &Status| status.links.contains(position);
-            peer.validator.is_some() && peer.status.as_ref().is_some_and(links)
-        })
+        #[cfg(feature = "planted")]
+        if self.config.plants(crate::Planted::AnyLinkBelieved) {
+            return self.peers.power_linked_to(&self.config.validators, position) > 0;
+        }
+        let set = &self.config.validators;
+        set.is_honest(self.peers.power_linked_to(set, position))
     }
 
     /// Whether another validator signed nothing that we know in many rounds of this height before a round. A quorum was
@@ -222,9 +218,9 @@ impl Core {
     /// Whether a vote of this validator may still come: its node is connected, and is not behind.
     fn may_vote(&self, validator: &Address) -> bool {
         *validator == self.address
-            || self.peers.iter().any(|(_, peer)| {
+            || self.peers.nodes_of(validator).any(|peer| {
                 let is_here = |status: &Status| self.is_at_work(validator, status);
-                peer.validator.as_ref() == Some(validator) && peer.status.as_ref().is_none_or(is_here)
+                peer.status.as_ref().is_none_or(is_here)
             })
     }
 }

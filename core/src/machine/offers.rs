@@ -45,6 +45,10 @@ impl Core {
                 // A proposer can sign one value in many ways. The `Init` that came first stays.
                 value.init.get_or_insert(init);
                 value.streams.insert(peer, now);
+                if let Some(search) = value.search.as_mut().filter(|search| search.asked.contains_key(&peer)) {
+                    // What was awaited has begun.
+                    search.next_at = now;
+                }
                 value.first_seen.get_or_insert(now);
                 self.net(NetCommand::Admit { offer, tag });
             }

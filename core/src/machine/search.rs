@@ -1,7 +1,9 @@
 //! This file knows how to find the bytes of a value that consensus needs and that no peer has delivered.
 //!
 //! After a short grace we ask for a value that a verified proposal, a polka or our own log names. We ask one peer, and
-//! a second one as well if the first does not begin to answer within a few of its usual answer times:
+//! a second one as well if the first does not begin to answer within a few of its usual answer times. If a stream has
+//! begun, a second peer is asked once a few round trips, and twice the time for its bytes, have passed. Two have the time
+//! that a proposal gets. We ask:
 //! 1. the validator that built it;
 //! 2. validators that say they hold it, or that named it;
 //! 3. the other validators at our height;
@@ -12,11 +14,13 @@
 
 use std::collections::BTreeMap;
 
+use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, NetCommand};
-use ultramarine_types::{Nanos, PeerId, ValueKey};
+use ultramarine_types::{Nanos, PeerId, ValueKey, ValueMetadata};
 
 use super::{Core, Phase};
 use crate::peers::draw;
+use crate::reputation::{PACE, PATIENCE_ANSWERS, PATIENCE_MAX, PATIENCE_MIN};
 use crate::values::Judgement;
 
 /// How long we wait before we ask: a proposal usually arrives before its stream does.
@@ -51,7 +55,8 @@ impl Core {
     fn search_for(&mut self, key: ValueKey) {
         let now = self.now;
         let certified = self.sync.certifies(key.height, &key.id);
-        let stream_time = self.limits.propose_timeout();
+        let (stream_time, trips) = (self.limits.propose_timeout(), self.few_trips());
+        let others = self.config.validators.len().saturating_sub(1) as u64;
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.is_stored() || !(value.proposed_in.is_some() || value.polka || value.search.is_some()) {
             return;
@@ -61,9 +66,16 @@ impl Core {
             value.search = None;
             return;
         }
+        let bytes = value.init.as_ref().map_or(u64::MAX, |init| bytes_of(&init.metadata));
+        // A proposer's line carries a copy for each of the others.
+        let alone_for = |copies: u64| {
+            let bytes = bytes.saturating_mul(2 * copies);
+            let time = trips.0.saturating_add((bytes / PACE).saturating_mul(1_000_000));
+            Nanos(time).min(stream_time)
+        };
         let newest_stream = value.streams.values().copied().max();
         let search = value.search.get_or_insert_with(|| {
-            let next_at = newest_stream.map_or(now + GRACE, |since| since + stream_time);
+            let next_at = newest_stream.map_or(now + GRACE, |since| since + alone_for(others));
             crate::values::Search {
                 next_at,
                 ..Default::default()
@@ -72,10 +84,21 @@ impl Core {
         if search.next_at > now {
             return;
         }
-        // A stream that began counts as an answer. It gets the time that a proposal gets.
+        // A stream that began counts as an answer. It is the only source for a while, and one of two for as long as a
+        // proposal has: further copies would slow down both.
         let streams = &value.streams;
-        let is_answered = |peer: &PeerId| streams.get(peer).is_some_and(|since| *since + stream_time > now);
-        let until = |peer: &PeerId, until: Nanos| streams.get(peer).map_or(until, |since| *since + stream_time);
+        let time_of = |peer: &PeerId, since: Nanos| {
+            let is_answer = search.asked_at.get(peer).is_some_and(|at| *at <= since);
+            match search.asked.len() < AT_ONCE {
+                true => alone_for(if is_answer { 1 } else { others }),
+                false => stream_time,
+            }
+        };
+        let until = |peer: &PeerId, until: Nanos| {
+            let since = streams.get(peer).copied();
+            since.map_or(until, |since| since + time_of(peer, since))
+        };
+        let is_answered = |peer: &PeerId| streams.contains_key(peer) && until(peer, now) > now;
         let waits: BTreeMap<PeerId, Nanos> = search
             .asked
             .iter()
@@ -97,10 +120,16 @@ impl Core {
         let Some(peer) = self.next_to_ask(&key) else {
             return self.end_search_turn(key);
         };
-        let patience = self.reputation.patience(&peer);
-        let Some(search) = self.values.get_mut(&key).and_then(|value| value.search.as_mut()) else {
-            return;
+        let Some(value) = self.values.get_mut(&key) else { return };
+        let patience = if value.streams.contains_key(&peer) {
+            // It has begun already, and its stream says how long it has.
+            Nanos::ZERO
+        } else if value.streams.is_empty() {
+            self.reputation.patience(&peer)
+        } else {
+            stream_time
         };
+        let Some(search) = &mut value.search else { return };
         // Those that were asked before the last one have had their time twice.
         let oldest = waits.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer);
         let slow = oldest.filter(|_| waits.len() >= AT_ONCE);
@@ -113,6 +142,13 @@ impl Core {
             self.reputation.failed(now, slow);
         }
         self.net(NetCommand::Fetch { key, peer });
+    }
+
+    /// A few round trips, as far as we know how long they take.
+    fn few_trips(&self) -> Nanos {
+        let way = self.peers.usual_way(self.now);
+        let trips = way.map_or(PATIENCE_MAX, |way| Nanos(way.0.saturating_mul(PATIENCE_ANSWERS)));
+        trips.clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
     /// The best of the peers that were not asked in this turn.
@@ -182,4 +218,8 @@ impl Core {
             self.net(NetCommand::Charge { peer, fault });
         }
     }
+}
+
+fn bytes_of(metadata: &ValueMetadata) -> u64 {
+    u64::from(metadata.payload_bytes) + u64::from(metadata.blobs_count) * BLOB_BYTES as u64
 }

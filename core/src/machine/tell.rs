@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use ultramarine_types::consensus::SignedMessage;
 use ultramarine_types::network::{ClockReading, NetCommand, Recipients, Status};
-use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, Positions, Round, limits};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, PeerId, Positions, Round, ValueId, ValueKey, limits};
 
 use super::{Core, Parked, Phase};
 use crate::held::RESENDS_WAITING_MAX;
@@ -73,6 +73,9 @@ impl Core {
 
     fn status(&self) -> Status {
         let mut holds = self.values.held(self.current());
+        // Whoever knows of a value may ask for it, and gets its `Init` with our signature. So the log has our choice
+        // first.
+        holds.retain(|id| !self.is_unlogged(id));
         holds.truncate(limits::STATUS_VALUES_MAX);
         Status {
             tip: self.head.height,
@@ -85,6 +88,16 @@ impl Core {
             links: self.links,
             proposes: self.could_propose(),
         }
+    }
+
+    /// Whether a held value is of our own making, and no choice of it is in the log yet.
+    fn is_unlogged(&self, id: &ValueId) -> bool {
+        let key = ValueKey {
+            height: self.current(),
+            id: *id,
+        };
+        let init = self.values.get(&key).and_then(|value| value.init.as_ref());
+        init.is_some_and(|init| init.metadata.origin_proposer == self.address) && !self.proposer.is_logged(&key)
     }
 
     /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only

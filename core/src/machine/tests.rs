@@ -13,6 +13,7 @@ mod held;
 mod inits;
 mod messages;
 mod offers;
+mod outlook;
 mod pace;
 mod payload;
 mod refute;

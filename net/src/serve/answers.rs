@@ -8,9 +8,10 @@ use crate::bounds;
 /// The purpose of an answer. An answer of one class never waits behind those of the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum AnswerClass {
-    /// Parts of a value, for which a round may wait, and certificates, which are small.
+    /// Parts of a value that is not decided, or has just been: a round may wait for them. And certificates, which are
+    /// small.
     Repair,
-    /// Sync packages: they may be many, and large.
+    /// Sync packages, and parts of older values: they may be many, and large.
     Package,
 }
 

@@ -3,10 +3,10 @@
 //! It reads the source and nothing else. The simulator's nodes serve by it as well.
 
 use bytes::Bytes;
-use ultramarine_types::ValueKey;
 use ultramarine_types::chain::Limits;
 use ultramarine_types::limits::PAYLOAD_CHUNKS_MAX;
 use ultramarine_types::storage::Source;
+use ultramarine_types::{Height, ValueKey};
 
 use super::answers::AnswerClass;
 use super::held::{self, Need, Places};
@@ -51,13 +51,15 @@ impl PeerRequest {
         }
     }
 
-    /// The class of its answer.
-    pub const fn class(&self) -> AnswerClass {
+    /// The class of its answer, where `head` is the newest decided height. Some validators may still vote at that one.
+    /// No round waits for parts of an older height: they take the time of packages.
+    pub fn class(&self, head: Height) -> AnswerClass {
         match self {
             Self::Value(ValueRequest {
                 want: ValueWant::Package { .. },
                 ..
             }) => AnswerClass::Package,
+            Self::Parts(request) if request.key.height < head => AnswerClass::Package,
             Self::Parts(_)
             | Self::Value(ValueRequest {
                 want: ValueWant::Certificate,
@@ -106,4 +108,42 @@ impl PeerRequest {
 /// The frames of a value that is streamed; `None` if not every blob of it is here.
 pub fn stream(source: &dyn Source, key: &ValueKey) -> Option<Vec<Bytes>> {
     held::whole(source, key).map(|assembly| split(&assembly, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use ultramarine_types::ValueId;
+    use ultramarine_types::network::SyncWant;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_heights_long_decided_are_no_repair_of_a_round() {
+        let parts = |height| {
+            let id = ValueId([1; 32]);
+            PeerRequest::Parts(PartsRequest {
+                key: ValueKey {
+                    height: Height(height),
+                    id,
+                },
+                missing: None,
+            })
+        };
+        let value = |want: SyncWant| {
+            PeerRequest::Value(ValueRequest {
+                height: Height(1),
+                want: want.into(),
+            })
+        };
+        let head = Height(7);
+        assert_eq!(parts(6).class(head), AnswerClass::Package);
+        assert_eq!(parts(7).class(head), AnswerClass::Repair, "others may still vote on it");
+        assert_eq!(parts(8).class(head), AnswerClass::Repair);
+        assert_eq!(value(SyncWant::Package).class(head), AnswerClass::Package);
+        assert_eq!(
+            value(SyncWant::Certificate).class(head),
+            AnswerClass::Repair,
+            "it is small"
+        );
+    }
 }

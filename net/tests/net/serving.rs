@@ -161,6 +161,34 @@ fn packages_that_are_read_leave_turns_for_repairs() {
 }
 
 #[test]
+fn parts_of_heights_long_decided_leave_turns_to_the_round() {
+    let mut node = Node::start(Setup::new(1));
+    let [old, newest] = decided(&node);
+    let under_way = value(7, 3, 1000, 1);
+    node.shelf.put(under_way.clone());
+    let disk = node.shelf.stick(old.key);
+    let rogues: Vec<Rogue> = (3..6).map(|secret| Rogue::meet(&node, secret)).collect();
+    for secret in 3..6 {
+        node.expect_peer(identity(secret).peer());
+    }
+    let parts = |value: &Assembly| {
+        message::parts_request_frame(&PartsRequest {
+            key: value.key,
+            missing: None,
+        })
+    };
+    let _answers: Vec<_> = (0..4)
+        .flat_map(|_| rogues.iter().map(|rogue| rogue.ask(&parts(&old))))
+        .collect();
+    node.shelf.expect_waiting(bounds::SERVING_VALIDATORS_MAX);
+    for rogue in &rogues {
+        expect_answer(rogue, &parts(&under_way));
+        expect_answer(rogue, &parts(&newest));
+    }
+    drop(disk);
+}
+
+#[test]
 fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
     let mut node = Node::start(Setup::new(1));
     let [slow, _] = decided(&node);

@@ -4,6 +4,7 @@ use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
+use crate::adversaries::AdversaryKind;
 use crate::engine::Mood;
 use crate::world::World;
 
@@ -16,6 +17,20 @@ pub const ONE_DOWN: Scenario = Scenario {
     config,
     script: one_down,
 };
+
+pub const ONE_CLAIMED: Scenario = Scenario {
+    name: "one-down-and-claimed",
+    claim: "with one of seven validators down, and another one that claims a link to it, 58 blocks a minute are decided",
+    config: |seed| RunConfig {
+        validators: 7,
+        adversaries: vec![(CLAIMS, AdversaryKind::FalseLinks)],
+        ..config(seed)
+    },
+    script: one_claimed,
+};
+
+/// The validator that claims links.
+const CLAIMS: usize = 6;
 
 pub const GATE_CLOSED: Scenario = Scenario {
     name: "gate-closed",
@@ -84,6 +99,20 @@ fn one_down(world: &mut World) -> Result<(), String> {
     measure(world, MOST_MS)?;
     world.restart(dead);
     Ok(())
+}
+
+fn one_claimed(world: &mut World) -> Result<(), String> {
+    wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(3))?;
+    let dead = world.config.seed as usize % CLAIMS;
+    world.crash(dead);
+    let until = world.now + Nanos::from_millis(5_000);
+    world.run(until, |_| false);
+    measure(world, MOST_MS)?;
+    world.restart(dead);
+    match world.nodes[CLAIMS].deeds.contains_key("false-link") {
+        true => Ok(()),
+        false => Err("nobody claimed a link".to_owned()),
+    }
 }
 
 fn gate_closed(world: &mut World) -> Result<(), String> {

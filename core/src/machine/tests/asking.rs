@@ -1,9 +1,10 @@
 //! Whom a core asks for what it misses, and who pays for an answer that brings nothing.
 
-use ultramarine_types::network::{Fault, NetCommand, NetEvent, Status, SyncEnd};
+use ultramarine_types::network::{Fault, NetCommand, NetEvent, OfferKind, Status, SyncEnd};
+use ultramarine_types::storage::Tag;
 use ultramarine_types::{ConsensusMessage, Height, Machine, Nanos, Outbox, PeerId, Round, ValueId, ValueKey, fixtures};
 
-use super::offers::{hand, proposal, running};
+use super::offers::{hand, init_by, offer, proposal, running};
 use super::world::{self, World};
 use crate::Output;
 
@@ -73,6 +74,42 @@ fn missing_bytes_are_asked_of_their_origin_then_of_validators_and_of_two_at_one_
     let validators: Vec<PeerId> = (1..4).map(world::peer_id).collect();
     assert!(asked[..3].iter().all(|peer| validators.contains(peer)), "{asked:?}");
     assert!((0..4).any(|name| asked[3] == stranger(name)), "{asked:?}");
+}
+
+#[test]
+fn a_source_that_drips_is_joined_by_a_second_one_after_a_few_round_trips() {
+    let (mut world, height) = running();
+    let origin = world.node_of(world::validators(4).proposer(height, Round(1)));
+    let (from, init) = (world::peer_id(origin), init_by(origin, height, Round(1), 7));
+    let key = init.key();
+    let message = ConsensusMessage::Proposal(proposal(origin, &key, Round(1)));
+    hand(&mut world, NetEvent::Message { peer: from, message });
+    let fetched = |world: &mut World| {
+        let commands = passes(world, STEP).into_iter();
+        let mut of_it = commands.filter_map(|command| match command {
+            NetCommand::Fetch { key: wanted, peer } => (wanted == key).then_some(peer),
+            _ => None,
+        });
+        of_it.next()
+    };
+    while fetched(&mut world) != Some(from) {}
+    let admitted = offer(&mut world, origin, &init, OfferKind::Proposal, None);
+    assert_eq!(admitted, Ok(Tag::Streamed));
+    // It begins, and brings next to nothing.
+    let (began, mut asked) = (world.now, Vec::new());
+    while asked.len() < 2 {
+        asked.extend(fetched(&mut world).map(|peer| (peer, world.now.since(began))));
+    }
+    let stream_time = world::chain().params.limits().propose_timeout();
+    let [(second, soon), (third, late)] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert!(
+        soon < Nanos(stream_time.0 / 2),
+        "the second after {soon:?} of {stream_time:?}"
+    );
+    assert!(late >= stream_time, "a third copy after {late:?}");
+    assert!(second != from && third != from && second != third);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a status says of the links and of the turn to propose.
 
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Status};
-use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, Positions, fixtures};
+use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, Positions, ValueId, ValueKey, fixtures};
 
 use super::MINUTE;
 use super::offers::feed;
@@ -31,6 +31,52 @@ fn a_status_says_which_validators_are_linked() {
     assert!(world.run(MINUTE, |world| linked(world, of_nodes([0, 2, 3]))));
     world.crash(3);
     assert!(world.run(MINUTE, |world| linked(world, of_nodes([0, 2]))));
+}
+
+#[test]
+fn a_value_of_our_own_is_named_once_the_log_has_its_choice() {
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    // Own values that a node holds without a choice in its log, and those that it has told of.
+    let own = |world: &World, told: bool| {
+        (0..4).any(|node| {
+            let Some(core) = world.nodes[node].core.as_ref() else {
+                return false;
+            };
+            let names = |id: &ValueId| core.told.as_ref().is_some_and(|status| status.holds.contains(id));
+            let height = core.head().next();
+            let held = core.values.held(height).into_iter().map(|id| ValueKey { height, id });
+            let own = held.filter(|key| {
+                let init = core.values.get(key).and_then(|value| value.init.as_ref());
+                init.is_some_and(|init| init.metadata.origin_proposer == world.address(node))
+            });
+            let mut unlogged = own.filter(|key| !core.proposer.is_logged(key));
+            unlogged.any(|key| !told || names(&key.id))
+        })
+    };
+    assert!(
+        world.run(MINUTE, |world| own(world, false)),
+        "the store is the quicker one"
+    );
+    assert!(!world.run(Nanos::from_millis(10_000), |world| own(world, true)));
+    assert!(world.all_at(8));
+    // And it is named then.
+    let is_named = |world: &World| {
+        let status = told(world, 1, 0);
+        let core = world.nodes[1].core.as_ref().expect("it runs");
+        let height = core.head().next();
+        status.is_some_and(|status| {
+            status.holds.iter().any(|id| {
+                let init = core
+                    .values
+                    .get(&ValueKey { height, id: *id })
+                    .and_then(|value| value.init.clone());
+                init.is_some_and(|init| init.metadata.origin_proposer == world.address(1))
+            })
+        })
+    };
+    assert!(world.run(MINUTE, is_named));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use ultramarine_net::bounds::{FULL_NODE_STREAMS_MAX, FULL_NODES_PER_VALUE_MAX, R
 use ultramarine_net::reply::{self, PeerRequest};
 use ultramarine_net::{AnswerClass, Spend, Spender};
 use ultramarine_types::network::{Fault, Recipients};
+use ultramarine_types::storage::Source;
 use ultramarine_types::{Height, Nanos, ValueKey};
 
 use crate::disk::Shelf;
@@ -186,7 +187,8 @@ impl World {
                 }
                 let packets = cut_answer(stream, request, answer.pieces);
                 let packets = self.spoiled(index, peer, packets);
-                let dispatch = match request.class() {
+                let head = Shelf(&self.nodes[index].disk).head();
+                let dispatch = match request.class(head) {
                     AnswerClass::Package => Dispatch::Package,
                     AnswerClass::Repair => Dispatch::Repair,
                 };
