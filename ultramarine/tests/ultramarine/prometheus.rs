@@ -8,7 +8,7 @@ use serde_json::Value;
 use ultramarine_node::metrics::reference;
 
 use crate::harness::prometheus::{JOB, Prometheus, folder, program};
-use crate::harness::{Devnet, Node};
+use crate::harness::{Devnet, Node, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -30,7 +30,7 @@ fn promtool_accepts_rules_and_alerts_and_every_alert_fires_when_it_should() {
 }
 
 #[test]
-fn every_expression_gives_data_on_a_live_network() {
+fn what_every_rule_panel_and_alert_reads_gives_data_on_a_live_network() {
     let Some(program) = program("prometheus") else { return };
     let temporary = tempfile::tempdir().expect("temporary directory");
     let (dir, archive) = (temporary.path().join("net"), temporary.path().join("archive"));
@@ -53,6 +53,8 @@ fn every_expression_gives_data_on_a_live_network() {
         assert!(Instant::now() < until, "no data for {missing:#?}");
         std::thread::sleep(Duration::from_secs(1));
     }
+    let complaints = wait_for("evaluation of all rules", PATIENCE, || prometheus.complaints());
+    assert_eq!(complaints, [""; 0], "each rule, and each alert whole, was evaluated");
 }
 
 /// Of an alert's expression, what is compared: that gives data while all is well.
