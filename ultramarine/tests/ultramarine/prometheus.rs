@@ -10,7 +10,7 @@ use serde_json::Value;
 use ultramarine_node::metrics::reference;
 
 use crate::harness::prometheus::{JOB, Prometheus, folder, program};
-use crate::harness::{Devnet, Node};
+use crate::harness::{Devnet, Node, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -63,7 +63,7 @@ fn promtool_sees_a_bad_name_and_finds_none_among_ours() {
 }
 
 #[test]
-fn every_expression_gives_data_on_a_live_network() {
+fn what_every_rule_panel_and_alert_reads_gives_data_on_a_live_network() {
     let promtool = program("promtool");
     let Some(program) = program("prometheus") else { return };
     let temporary = tempfile::tempdir().expect("temporary directory");
@@ -93,6 +93,8 @@ fn every_expression_gives_data_on_a_live_network() {
         assert!(Instant::now() < until, "no data for {missing:#?}");
         std::thread::sleep(Duration::from_secs(1));
     }
+    let complaints = wait_for("evaluation of all rules", PATIENCE, || prometheus.complaints());
+    assert_eq!(complaints, [""; 0], "each rule, and each alert whole, was evaluated");
 }
 
 /// Of an alert's expression, what is compared: that gives data while all is well.

@@ -32,7 +32,26 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// A name, and the expression that it stands for.
 pub type NamedExpression = (String, String);
 
-/// A Prometheus that scrapes every second.
+/// What the README's configuration has in the place of the nodes.
+const TARGET: &str = "\"127.0.0.1:8580\"";
+
+/// The configuration that the README gives to operators, word for word, over these nodes.
+fn configuration(nodes: &[Node]) -> String {
+    let readme = include_str!("../../../../README.md");
+    let (_, block) = readme
+        .split_once("```yaml\n# prometheus.yml")
+        .expect("the README has it");
+    let (block, _) = block.split_once("```").expect("it ends");
+    assert_eq!(block.matches(TARGET).count(), 1, "{block}");
+    assert!(block.contains(&format!("job_name: {JOB}\n")), "{block}");
+    let targets: Vec<String> = nodes
+        .iter()
+        .map(|node| format!("\"{}\"", node.http.trim_start_matches("http://")))
+        .collect();
+    format!("# prometheus.yml{}", block.replace(TARGET, &targets.join(", ")))
+}
+
+/// A Prometheus as the README configures it.
 #[derive(Debug)]
 pub struct Prometheus {
     base: String,
@@ -46,20 +65,12 @@ impl Prometheus {
         let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let listen = held.local_addr().expect("it is bound").to_string();
         drop(held);
-        let targets: Vec<String> = nodes
-            .iter()
-            .map(|node| format!("\"{}\"", node.http.trim_start_matches("http://")))
-            .collect();
-        let rules = folder().canonicalize().expect("the rules are in the tree");
-        let config = format!(
-            "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\nrule_files: \
-             [\"{rules}/rules.yml\", \"{rules}/alerts.yml\"]\nscrape_configs:\n  - job_name: {JOB}\n    \
-             static_configs: [{{ targets: [{}] }}]\n",
-            targets.join(", "),
-            rules = rules.display(),
-        );
+        // Beside it lies what the README says.
+        for name in ["rules.yml", "alerts.yml"] {
+            std::fs::copy(folder().join(name), dir.join(name)).expect("the rules are in the tree");
+        }
         let file = dir.join("prometheus.yml");
-        std::fs::write(&file, config).expect("the folder is writable");
+        std::fs::write(&file, configuration(nodes)).expect("the folder is writable");
         let log = std::fs::File::create(dir.join("prometheus.log")).expect("the folder is writable");
         let child = Command::new(program)
             .arg(format!("--config.file={}", file.display()))
@@ -97,6 +108,22 @@ impl Prometheus {
         Ok(numbers
             .filter_map(|one| one["value"][1].as_str()?.parse().ok())
             .collect())
+    }
+
+    /// What it complains of in rules that it has evaluated; `None`: it has not evaluated all of them yet.
+    pub fn complaints(&self) -> Option<Vec<String>> {
+        let data = self.api("rules").ok()?;
+        let groups = data["groups"].as_array()?.iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        let mut complaints = Vec::new();
+        for rule in rules {
+            match rule["health"].as_str() {
+                Some("ok") => {}
+                Some("err") => complaints.push(format!("{}: {}", rule["name"], rule["lastError"])),
+                _ => return None,
+            }
+        }
+        Some(complaints)
     }
 
     /// Names and expressions of the rules that it has loaded: recorded ones, and alerts.
