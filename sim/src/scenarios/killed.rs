@@ -76,7 +76,8 @@ fn sign(world: &mut World, victim: usize) -> Result<(), String> {
         signed.is_some()
     })?;
     let (height, at) = signed.ok_or("it has signed")?;
-    let began = begun.get(&height).map_or(since, |began| *began);
+    // Where it proposes, nobody signs before it.
+    let began = begun.get(&height).map_or(at, |began| *began);
     if at > began.max(since) + PATIENCE {
         let (took, late) = (at.since(since), at.since(began));
         return Err(format!(

@@ -152,5 +152,5 @@ fn fast(world: &mut World) -> Result<(), String> {
     wait(world, 60, "the chain runs", |world| world.lowest_head() >= Height(3))?;
     let interval = world.config.chain.block_interval_ms;
     // The block's own way through the network comes on top of the interval now and then.
-    measure(world, HEIGHTS * interval * 11 / 10)
+    measure(world, HEIGHTS * interval * 5 / 4)
 }
