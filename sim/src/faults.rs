@@ -190,6 +190,7 @@ pub const OTHERS: &[&str] = &[
     "kept-out",
     "false-link",
     "old-call",
+    "unsaid",
 ];
 
 /// Whether a name in a report's counts is known here: what is not is no class that anybody asks for.

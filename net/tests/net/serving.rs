@@ -191,7 +191,7 @@ fn parts_of_heights_long_decided_leave_turns_to_the_round() {
 #[test]
 fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
     let mut node = Node::start(Setup::new(1));
-    let [slow, _] = decided(&node);
+    let [_, slow] = decided(&node);
     let disk = node.shelf.stick(slow.key);
     let [greedy, next] = [9, 10].map(|secret| {
         let rogue = Rogue::meet_in(&node, Guise::full_node(secret));
@@ -202,7 +202,7 @@ fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
         key: slow.key,
         missing: None,
     });
-    let package = height_request(5, SyncWant::Package);
+    let package = height_request(6, SyncWant::Package);
     let _answers: Vec<_> = (0..4)
         .flat_map(|_| [greedy.ask(&parts), greedy.ask(&package)])
         .collect();
@@ -210,7 +210,7 @@ fn a_full_node_leaves_turns_of_both_classes_to_the_next() {
     // Several times: what else the first one asked for is on its way.
     for _ in 0..20 {
         for want in [SyncWant::Package, SyncWant::Certificate] {
-            expect_answer(&next, &height_request(6, want));
+            expect_answer(&next, &height_request(5, want));
         }
     }
     drop(disk);

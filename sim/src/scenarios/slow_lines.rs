@@ -1,9 +1,9 @@
-//! Ten validators on lines of 20 Mbit/s, and blocks of 96 blobs: all copies of a block need 48 s, which is many rounds.
+//! Ten validators on lines of 7 Mbit/s, and blocks of 32 blobs: all copies of a block need 45 s, which is many rounds.
 //! Each round's proposer has nothing valid yet, and streams a block of its own, so more are under way than a node has
 //! room for.
 
+use ultramarine_types::Height;
 use ultramarine_types::limits::BLOB_BYTES;
-use ultramarine_types::{Height, Nanos};
 
 use super::{Scenario, wait};
 use crate::RunConfig;
@@ -11,9 +11,9 @@ use crate::network::Weather;
 use crate::world::World;
 
 const VALIDATORS: u64 = 10;
-const BLOBS: u32 = 96;
-/// 20 Mbit/s.
-const BYTES_PER_MS: u64 = 2_500;
+const BLOBS: u32 = 32;
+/// 6.7 Mbit/s.
+const BYTES_PER_MS: u64 = 833;
 /// Nobody can have a height sooner: the bare blobs, a copy for each of the others.
 const COPIES_MS: u64 = (VALIDATORS - 1) * BLOBS as u64 * BLOB_BYTES as u64 / BYTES_PER_MS;
 
@@ -38,12 +38,8 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn script(world: &mut World) -> Result<(), String> {
-    wait(world, 600, "the first height is decided", |world| {
+    wait(world, 2 * COPIES_MS / 1_000, "the first height is decided", |world| {
         world.lowest_head() >= Height(1)
     })?;
-    let most = Nanos::from_millis(2 * COPIES_MS);
-    if world.now > most {
-        return Err(format!("the first height took {:?}, and not {most:?}", world.now));
-    }
     Ok(())
 }
