@@ -85,9 +85,10 @@ pub struct Hands<'a> {
 
 /// The stop that an error of Malachite's means; `None` if it left nothing half done.
 ///
-/// Malachite looks at an input first, then moves its state, and then says what is to be done. An error of the first kind
-/// costs the input alone. After one of the others, a vote or a timer that the state already counts on is missing, and the
-/// node could stand for ever. The log brings the height back in a new process, without the input that broke off.
+/// Malachite looks at an input first, then moves its state, and then says what is to be done. An error of the first
+/// kind costs the input alone. After one of the others, a vote or a timer that the state already counts on is missing,
+/// and the node could stand for ever. The log brings the height back in a new process, without the input that broke
+/// off.
 fn stop_for(height: Height, error: &Error<Ctx>) -> Option<Stop> {
     match error {
         Error::ReplayDivergence(..) => Some(Stop::Replay(ReplayFault::Divergence(error.to_string()))),

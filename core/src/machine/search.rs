@@ -2,8 +2,8 @@
 //!
 //! After a short grace we ask for a value that a verified proposal, a polka or our own log names. We ask one peer, and
 //! a second one as well if the first does not begin to answer within a few of its usual answer times. If a stream has
-//! begun, a second peer is asked once a few round trips, and twice the time for its bytes, have passed. Two have the time
-//! that a proposal gets. We ask:
+//! begun, a second peer is asked once a few round trips, and twice the time for its bytes, have passed. Two have the
+//! time that a proposal gets. We ask:
 //! 1. the validator that built it;
 //! 2. validators that say they hold it, or that named it;
 //! 3. the other validators at our height;

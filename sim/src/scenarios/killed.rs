@@ -51,8 +51,8 @@ fn script(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-/// It has just started. Its first signature at a new height comes in time, and it passes over no height that begins after
-/// that.
+/// It has just started. Its first signature at a new height comes in time, and it passes over no height that begins
+/// after that.
 fn sign(world: &mut World, victim: usize) -> Result<(), String> {
     let since = world.now;
     // What it signed before it was killed, it may send again.

@@ -20,7 +20,7 @@ pub const ONE_DOWN: Scenario = Scenario {
 
 pub const ONE_CLAIMED: Scenario = Scenario {
     name: "one-down-and-claimed",
-    claim: "with one of seven validators down, and another one that claims a link to it, 58 blocks a minute are decided",
+    claim: "with one of seven down, and another validator that claims a link to it, 58 blocks a minute are decided",
     config: |seed| RunConfig {
         validators: 7,
         adversaries: vec![(CLAIMS, AdversaryKind::FalseLinks)],

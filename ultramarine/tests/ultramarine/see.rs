@@ -151,7 +151,8 @@ impl Top {
             let (_, after) = stat.rsplit_once(") ")?;
             Some(after.split(' ').map(str::to_owned).collect::<Vec<String>>())
         });
-        // proc_pid_stat(5): what follows the name is state, parent, …, and as 12th and 13th the ticks in user and kernel.
+        // proc_pid_stat(5): what follows the name is state, parent, …, and as 12th and 13th the ticks in user and
+        // kernel.
         let mut of_program = stats.filter(|fields| fields[1] == of_script);
         let fields = of_program.next().expect("`script` has a child");
         let ticks: u64 = fields[11..13]

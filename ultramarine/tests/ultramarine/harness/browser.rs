@@ -1,6 +1,7 @@
 //! A browser that looks at pages while they live: Chromium, headless, from Debian's package.
 //!
-//! It is told what to do by the Chrome DevTools Protocol, over two pipes: JSON objects, each with a zero byte behind it.
+//! It is told what to do by the Chrome DevTools Protocol, over two pipes: JSON objects, each with a zero byte behind
+//! it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
