@@ -20,9 +20,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tower::Service;
+use ultramarine_runtime::Registry;
 use ultramarine_runtime::halt::Halt;
-use ultramarine_runtime::{Reason, Registry};
 
 use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
@@ -106,7 +107,6 @@ pub async fn serve_from_the_start(
         registry,
     } = before;
     let metrics = Arc::new(Metrics::new(&registry));
-    let opened = Halt::new();
     let answers = Answers {
         router: opening::router(opening, registry),
         hosts,
@@ -114,11 +114,9 @@ pub async fn serve_from_the_start(
     };
     let state = tokio::select! {
         () = halt.stopped() => return,
-        () = accept(&listener, answers, &metrics, limits, &opened) => return,
+        never = accept(&listener, answers, &metrics, limits) => match never {},
         state = state => state,
     };
-    // Whoever has a connection by now makes a new one.
-    opened.stop(Reason::Asked);
     // Without a state, its sender has failed, and stops the node.
     match state {
         Ok(state) => serve(listener, state, limits, halt).await,
@@ -135,11 +133,15 @@ pub async fn serve(listener: TcpListener, state: HttpState, limits: ServerLimits
         router: router(state, &limits),
         is_local: false,
     };
-    accept(&listener, answers, &metrics, limits, &halt).await;
+    tokio::select! {
+        () = halt.stopped() => {}
+        never = accept(&listener, answers, &metrics, limits) => match never {},
+    }
 }
 
-/// Accepts connections until the halt, and answers them in this way.
-async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>, limits: ServerLimits, halt: &Halt) {
+/// Accepts connections, and answers them in this way. They end with this future.
+async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>, limits: ServerLimits) -> Infallible {
+    let mut connections = JoinSet::new();
     let seat_limits = SeatLimits {
         seats_max: limits.connections_max,
         downloads_max: limits.requests_max,
@@ -150,7 +152,7 @@ async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            () = halt.stopped() => return,
+            Some(_) = connections.join_next() => continue,
             _ = sweep.tick() => {
                 seats.sweep(Instant::now());
                 continue;
@@ -159,11 +161,7 @@ async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>
         };
         match accepted {
             Ok((stream, peer)) => {
-                let taken = tokio::select! {
-                    () = halt.stopped() => return,
-                    taken = seat(&seats, peer.ip()) => taken,
-                };
-                let Some((seat, leave)) = taken else {
+                let Some((seat, leave)) = seat(&seats, peer.ip()).await else {
                     metrics.crowded();
                     tokio::spawn(refuse(stream));
                     continue;
@@ -175,11 +173,7 @@ async fn accept(listener: &TcpListener, answers: Answers, metrics: &Arc<Metrics>
                     is_local,
                     ..answers.clone()
                 };
-                let connection = connection(stream, answers, Arc::clone(metrics), seat, leave);
-                let halt = halt.clone();
-                tokio::spawn(async move {
-                    tokio::select! { () = halt.stopped() => {}, () = connection => {} }
-                });
+                connections.spawn(connection(stream, answers, Arc::clone(metrics), seat, leave));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an HTTP connection");
