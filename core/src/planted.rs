@@ -66,8 +66,6 @@ pub enum Planted {
     LateBuildsDropped,
     /// Take a proposer that we are not connected to for one that is away.
     UnlinkedAway,
-    /// Take a proposer for linked that one validator says it is connected to.
-    AnyLinkBelieved,
     /// Wait for our own client's next block after it built one that nobody would take.
     SpoiltAwaited,
     /// Propose a bundle whatever its number of proofs is.

@@ -26,7 +26,6 @@ mod rising_tip;
 mod rot;
 mod slow_client;
 mod slow_line;
-mod slow_lines;
 mod slow_links;
 mod status_flood;
 mod strangers;
@@ -77,7 +76,6 @@ pub const ALL: &[Scenario] = &[
     slow_client::AWAY,
     slow_client::AWAY_WITHOUT_ONE,
     slow_line::SCENARIO,
-    slow_lines::SCENARIO,
     slow_links::SCENARIO,
     slow_links::MESSAGES,
     status_flood::SCENARIO,

@@ -199,11 +199,6 @@ const HUNTS: &[Hunt] = &[
         &["liveness", "blame", "I16"],
     ),
     hunt(Join(JoinBug::FirstComeKept), Scenario("garbage-flood"), &["scenario"]),
-    hunt(
-        Join(JoinBug::SlowestGivesWay),
-        Scenario("slow-lines"),
-        &["scenario", "I14"],
-    ),
     hunt(Join(JoinBug::RestoredUnchecked), ROT_AND_BAD_RELAY, &["I16"]),
     hunt(Core(Planted::DamageIgnored), ROT, &["I16"]),
     // So many are asked for that memory tells of it before the heights that nobody asks for do.
@@ -224,11 +219,6 @@ const HUNTS: &[Hunt] = &[
     hunt(
         Core(Planted::SilentAwaited),
         Scenario("clients-away-and-one-silent"),
-        &["scenario"],
-    ),
-    hunt(
-        Core(Planted::AnyLinkBelieved),
-        Scenario("one-down-and-claimed"),
         &["scenario"],
     ),
     hunt(Core(Planted::SpoiltAwaited), Scenario("gas-limit"), &["scenario"]),
@@ -375,11 +365,6 @@ fn a_place_that_the_first_comer_keeps_is_found() {
 }
 
 #[test]
-fn values_that_slow_lines_never_finish_are_found() {
-    is_found(Join(JoinBug::SlowestGivesWay));
-}
-
-#[test]
 fn a_height_healed_with_other_bytes_is_found() {
     is_found(Join(JoinBug::RestoredUnchecked));
 }
@@ -412,11 +397,6 @@ fn late_builds_thrown_away_are_found() {
 #[test]
 fn a_proposer_that_is_waited_for_in_vain_is_found() {
     is_found(Core(Planted::EveryProposerAwaited));
-}
-
-#[test]
-fn one_claimed_link_that_is_believed_is_found() {
-    is_found(Core(Planted::AnyLinkBelieved));
 }
 
 #[test]

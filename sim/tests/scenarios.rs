@@ -201,11 +201,6 @@ fn a_late_full_node_on_a_slow_line_catches_up() {
 }
 
 #[test]
-fn a_block_that_takes_longer_than_many_rounds_is_decided_soon() {
-    runs_clean("slow-lines", 0..2);
-}
-
-#[test]
 fn a_block_that_needs_several_timeouts_is_decided_soon_after_it_arrived() {
     runs_clean("slow-links", 0..4);
 }

@@ -156,10 +156,6 @@ impl Core {
         if newest.filter(is_news).is_some_and(|step| step.0 >= self.head.height) {
             return true;
         }
-        #[cfg(feature = "planted")]
-        if self.config.plants(crate::Planted::AnyLinkBelieved) {
-            return self.peers.power_linked_to(&self.config.validators, position) > 0;
-        }
         let set = &self.config.validators;
         set.is_honest(self.peers.power_linked_to(set, position))
     }

@@ -18,8 +18,6 @@ pub enum JoinBug {
     RestoredUnchecked,
     /// Pass over a blob while another sender's bytes for its place wait for their verdict.
     FirstComeKept,
-    /// Take room from the value whose senders lag most, whatever came of it, for any other one.
-    SlowestGivesWay,
 }
 
 impl Pending {

@@ -112,8 +112,9 @@ impl Node {
 
     /// The same of a node that may be gone.
     pub fn decided_if_it_answers(&self) -> Option<Vec<Value>> {
-        let (_, page) = self.get("/ultramarine/v1/decided").ok()?;
-        Some(page.as_array().expect("a list").clone())
+        let (code, page) = self.get("/ultramarine/v1/decided").ok()?;
+        // While its data directory is opened, it refuses.
+        (code == 200).then(|| page.as_array().expect("a list").clone())
     }
 
     /// The text that one of its URLs answers.

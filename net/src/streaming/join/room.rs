@@ -133,10 +133,6 @@ impl Join {
     /// The value that loses its room to `wanted`: the one with the fewest bytes of those that must, and a certified one
     /// last. `None` if the other one waits.
     fn value_that_gives_way(&self, now: Nanos, wanted: ValueKey) -> Option<ValueKey> {
-        #[cfg(feature = "planted")]
-        if self.plants(crate::streaming::JoinBug::SlowestGivesWay) {
-            return self.slowest_value(now, wanted);
-        }
         let wanted = self.values.get(&wanted)?;
         self.values
             .values()
@@ -173,7 +169,7 @@ impl Join {
     }
 
     /// Bytes by which the best sender of a value lags; `None` if it has no room or no sender, or one that keeps pace.
-    pub(super) fn lag_of(&self, now: Nanos, value: &Pending) -> Option<u64> {
+    fn lag_of(&self, now: Nanos, value: &Pending) -> Option<u64> {
         value.reserved?;
         let lags = self
             .active_streams_of(value.key)
