@@ -73,6 +73,8 @@ impl<M: Medium> Writer<M> {
             self.state.ledger.close(id);
             self.state.metrics.retired_segments.inc();
         }
+        // The sweep must not judge these files by the bound of when they still held something.
+        self.allow_free();
         self.state.sweep_soon();
     }
 
