@@ -14,9 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, NetCommand};
-use ultramarine_types::{Nanos, PeerId, ValueKey, ValueMetadata};
+use ultramarine_types::{Nanos, PeerId, ValueKey};
 
 use super::{Core, Phase};
 use crate::peers::draw;
@@ -66,7 +65,7 @@ impl Core {
             value.search = None;
             return;
         }
-        let bytes = value.init.as_ref().map_or(u64::MAX, |init| bytes_of(&init.metadata));
+        let bytes = value.init.as_ref().map_or(u64::MAX, |init| init.metadata.whole_bytes());
         // A proposer's line carries a copy for each of the others.
         let alone_for = |copies: u64| {
             let bytes = bytes.saturating_mul(2 * copies);
@@ -218,8 +217,4 @@ impl Core {
             self.net(NetCommand::Charge { peer, fault });
         }
     }
-}
-
-fn bytes_of(metadata: &ValueMetadata) -> u64 {
-    u64::from(metadata.payload_bytes) + u64::from(metadata.blobs_count) * BLOB_BYTES as u64
 }
