@@ -242,6 +242,29 @@ mod tests {
     }
 
     #[test]
+    fn whatever_tells_two_messages_apart_draws_other_relays() {
+        let (listener, nonce, value) = (Address([1; 20]), Nonce([2; 32]), ValueId([3; 32]));
+        let step = step(0, 7);
+        let (height, round) = (step.height.next(), Round(1));
+        let draws = [
+            step.draw(None, 0),
+            step.draw(None, 1),
+            step.draw(Some(&value), 0),
+            step.draw(Some(&ValueId([4; 32])), 0),
+            SignerStep { height, ..step }.draw(None, 0),
+            SignerStep { round, ..step }.draw(None, 0),
+            SignerStep { kind: 2, ..step }.draw(None, 0),
+            SignerStep { signer: 8, ..step }.draw(None, 0),
+            Draw::of_call(&listener, &nonce, 0),
+            Draw::of_call(&listener, &nonce, 1),
+            Draw::of_call(&listener, &Nonce([5; 32]), 0),
+            Draw::of_call(&Address([6; 20]), &nonce, 0),
+        ];
+        let others: std::collections::BTreeSet<u64> = draws.iter().map(|draw| draw.0).collect();
+        assert_eq!(others.len(), draws.len(), "{draws:?}");
+    }
+
+    #[test]
     fn relays_that_have_seen_a_message_more_often_than_others_are_three_on_average() {
         let candidates: Positions = (0..30).collect();
         let mut drawn = 0;

@@ -126,8 +126,6 @@ const _: () = assert!(TIPS_AT_ONCE <= TIPS_ASKED_MAX);
 
 impl Sync {
     pub fn new(limits: &Limits, retention_min: u64) -> Self {
-        let value_bytes = limits.block_blob_bytes() + 1024 * 1024;
-        let heights_max = (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT);
         Self {
             flights: BTreeMap::new(),
             tips: BTreeMap::new(),
@@ -137,7 +135,7 @@ impl Sync {
             certified_tip: Height::GENESIS,
             line: OwnLine::default(),
             timeout: limits.sync_timeout(),
-            heights_max,
+            heights_max: heights_at_once(limits),
             retention_min,
             #[cfg(feature = "planted")]
             planted: None,
@@ -553,6 +551,12 @@ impl Sync {
             .chain(self.tips_at);
         all.filter(|at| *at > now).min()
     }
+}
+
+/// How many heights are asked for at one time.
+pub fn heights_at_once(limits: &Limits) -> usize {
+    let value_bytes = limits.block_blob_bytes() + 1024 * 1024;
+    (BYTES_IN_FLIGHT / value_bytes).clamp(2, limits::SYNC_HEIGHTS_IN_FLIGHT)
 }
 
 /// Whether a node whose head is `tip` may have freed the blobs of a height: it keeps those of `kept` heights.

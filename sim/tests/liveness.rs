@@ -46,7 +46,6 @@ fn proposers_waited_for_in_vain_make_a_crashed_minority_late() {
 }
 
 #[test]
-#[ignore = "not found in 30 seeds, and nobody knows why yet; scenario `mute-servers` finds the bug"]
 fn a_silent_server_that_nobody_stands_in_for_makes_lagging_members_late() {
     found_late(FaultClass::Lagging, Planted::NoSecondPeer);
 }

@@ -1,14 +1,15 @@
 use std::io;
 use std::sync::Arc;
 
-use malachitebft_core_consensus::Error;
+use malachitebft_core_consensus::{Error, RecordKind, Resume};
 use malachitebft_core_driver::Error as DriverError;
-use malachitebft_core_types::Round as MRound;
-use ultramarine_types::{Address, Height, ValueId};
+use malachitebft_core_types::{CertificateError, Round as MRound};
+use ultramarine_types::{Address, CommitCertificate, Height, Round, ValueId};
 
 use super::stop_for;
 use crate::context::{Ctx, CtxAddress, CtxHeight};
-use crate::stop::Stop;
+use crate::convert;
+use crate::stop::{ReplayFault, Stop};
 
 const HEIGHT: Height = Height(7);
 const AT: CtxHeight = CtxHeight(HEIGHT);
@@ -32,7 +33,14 @@ fn an_error_that_leaves_nothing_half_done_stops_nobody() {
         },
         DriverError::ValidatorNotFound(CtxAddress(Address([9; 20]))),
     ];
-    for error in whole.map(Error::DriverProcess) {
+    let certificate = convert::commit_to(&CommitCertificate {
+        height: HEIGHT,
+        round: Round(2),
+        value_id: ValueId([3; 32]),
+        signatures: Vec::new(),
+    });
+    let refused = Error::InvalidCommitCertificate(certificate, CertificateError::VerificationError(None));
+    for error in whole.map(Error::DriverProcess).into_iter().chain([refused]) {
         assert_eq!(stop_for(HEIGHT, &error), None, "{error}");
     }
 }
@@ -40,7 +48,9 @@ fn an_error_that_leaves_nothing_half_done_stops_nobody() {
 #[test]
 fn an_input_that_broke_off_in_its_midst_stops_the_node_and_says_so() {
     let (round, value_id) = (ROUND, ValueId([3; 32]));
-    let broken_off: [Error<Ctx>; 6] = [
+    let broken_off: [Error<Ctx>; 8] = [
+        Error::UnexpectedResume(Resume::Continue, "SignedVote"),
+        Error::VoteExtensionRequired(AT, ROUND, value_id),
         Error::DecisionNotFound(AT, ROUND),
         Error::MissingPolkaCertificate(AT, ROUND, value_id, "precommit"),
         Error::WalCorrupted(Arc::new(io::Error::other("bad"))),
@@ -56,4 +66,17 @@ fn an_input_that_broke_off_in_its_midst_stops_the_node_and_says_so() {
         assert!(words.contains("at height 7"), "where: {words}");
         assert!(words.contains("Start the node again"), "what to do next: {words}");
     }
+}
+
+#[test]
+fn a_log_that_consensus_does_not_come_to_again_stops_the_node_and_says_so() {
+    let error: Error<Ctx> = Error::ReplayDivergence(RecordKind::Proposal, AT, ROUND);
+    let stop = stop_for(HEIGHT, &error).expect("the node stops");
+    assert!(matches!(stop, Stop::Replay(ReplayFault::Divergence(_))), "{stop}");
+    let words = stop.to_string();
+    assert!(words.contains(&error.to_string()), "what and where: {words}");
+    assert!(
+        words.contains("Start the version that wrote it"),
+        "what to do next: {words}"
+    );
 }

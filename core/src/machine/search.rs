@@ -14,9 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use ultramarine_types::limits::BLOB_BYTES;
 use ultramarine_types::network::{Fault, NetCommand};
-use ultramarine_types::{Nanos, PeerId, ValueKey, ValueMetadata};
+use ultramarine_types::{Nanos, PeerId, ValueKey};
 
 use super::{Core, Phase};
 use crate::peers::draw;
@@ -55,8 +54,6 @@ impl Core {
     fn search_for(&mut self, key: ValueKey) {
         let now = self.now;
         let certified = self.sync.certifies(key.height, &key.id);
-        let (stream_time, trips) = (self.limits.propose_timeout(), self.few_trips());
-        let others = self.config.validators.len().saturating_sub(1) as u64;
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.is_stored() || !(value.proposed_in.is_some() || value.polka || value.search.is_some()) {
             return;
@@ -66,7 +63,14 @@ impl Core {
             value.search = None;
             return;
         }
-        let bytes = value.init.as_ref().map_or(u64::MAX, |init| bytes_of(&init.metadata));
+        if value.search.as_ref().is_some_and(|search| search.next_at > now) {
+            return;
+        }
+        // What follows looks at all validators' nodes: only when something is due, and not at each input.
+        let (stream_time, trips) = (self.limits.propose_timeout(), self.few_trips());
+        let others = self.config.validators.len().saturating_sub(1) as u64;
+        let Some(value) = self.values.get_mut(&key) else { return };
+        let bytes = value.init.as_ref().map_or(u64::MAX, |init| init.metadata.whole_bytes());
         // A proposer's line carries a copy for each of the others.
         let alone_for = |copies: u64| {
             let bytes = bytes.saturating_mul(2 * copies);
@@ -218,8 +222,4 @@ impl Core {
             self.net(NetCommand::Charge { peer, fault });
         }
     }
-}
-
-fn bytes_of(metadata: &ValueMetadata) -> u64 {
-    u64::from(metadata.payload_bytes) + u64::from(metadata.blobs_count) * BLOB_BYTES as u64
 }

@@ -1,5 +1,5 @@
-//! This file knows which waits of the core bound how soon a connected quorum decides. Whoever computes such a bound, as
-//! the simulator's liveness mode does, takes them from here.
+//! This file knows which waits and ceilings of the core bound how soon a connected quorum decides. Whoever computes
+//! such a bound, as the simulator's liveness mode does, takes them from here.
 
 pub use super::catchup::GRACE as SYNC_GRACE;
 pub use super::gather::{FOR_CLIENTS, FOR_THE_REST, LONGEST as GATHER_LONGEST};
@@ -11,4 +11,5 @@ pub use crate::execution::RETRY as CLIENT_RETRY;
 pub use crate::hearing::{CALL_AFTER, CALL_AGAIN};
 pub use crate::pace::LEAST as PROPOSE_LEAST;
 pub use crate::reputation::{PATIENCE_MAX, PATIENCE_MIN};
+pub use crate::sync::heights_at_once;
 pub use crate::timers::Durations;

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ultramarine_types::network::Status;
-use ultramarine_types::{Address, Height, PeerId, PublicKey, Validator, ValidatorSet, ValueId, fixtures};
+use ultramarine_types::network::{ClockReading, Echo, Status};
+use ultramarine_types::{
+    Address, Height, Nanos, PeerId, Positions, PublicKey, Validator, ValidatorSet, ValueId, fixtures,
+};
 
 use super::{Peers, honest_height, is_quorum};
 
@@ -93,4 +95,47 @@ fn a_quorum_of_four_is_three() {
     assert!(!is_quorum(&set, first(2)) && is_quorum(&set, first(3)));
     let told: BTreeMap<Address, Height> = first(3).copied().zip([Height(9), Height(5), Height(4)]).collect();
     assert_eq!(honest_height(&set, &told), Height(5), "one may lie");
+}
+
+#[test]
+fn a_claim_of_a_link_counts_until_it_is_taken_back_or_its_node_is_gone() {
+    let (set, mut peers) = peers(&[4, 4, 4]);
+    let claims = |peers: &mut Peers, byte: u8, links: Positions| {
+        let status = Status { links, ..status(4) };
+        peers.heard(&PeerId([byte; 32]), status);
+    };
+    let links: Positions = [3].into_iter().collect();
+    for byte in 0..3 {
+        claims(&mut peers, byte, links);
+        assert_eq!(peers.power_linked_to(&set, 3), u64::from(byte) + 1);
+        assert_eq!(peers.power_linked_to(&set, 2), 0, "each position by itself");
+    }
+    assert_eq!(peers.power_linked_to(&set, 3), 3);
+    peers.down(&PeerId([0; 32]));
+    assert_eq!(peers.power_linked_to(&set, 3), 2, "its node is gone");
+    claims(&mut peers, 1, Positions::NONE);
+    assert_eq!(peers.power_linked_to(&set, 3), 1, "it takes its claim back");
+}
+
+#[test]
+fn a_third_cannot_choose_the_usual_way() {
+    for liar in [0, 1_900] {
+        let (_, mut peers) = peers(&[4, 4, 4]);
+        peers.up(PeerId([50; 32]), None);
+        let now = Nanos::from_millis(5_000);
+        for (byte, way_ms) in [(0, liar), (1, 20), (2, 30), (50, 1_000)] {
+            let echo = Some(Echo {
+                token: Nanos::from_millis(5_000 - way_ms).0,
+                held_ns: 0,
+            });
+            let (token, unix_ns) = (1, 0);
+            let reading = ClockReading { token, unix_ns, echo };
+            let peer = peers.get_mut(&PeerId([byte; 32])).expect("it is connected");
+            peer.clock.hear(now, 0, &reading);
+        }
+        let usual = peers.usual_way(now).expect("it was measured");
+        let honest = Nanos::from_millis(20)..=Nanos::from_millis(30);
+        assert!(honest.contains(&usual), "{usual:?} where one claims {liar} ms");
+        assert_eq!(peers.usual_way(now + Nanos::from_millis(10_001)), None, "long ago");
+    }
 }

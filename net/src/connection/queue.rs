@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ultramarine_types::hearing::{Call, Heard, Hearing};
-use ultramarine_types::{Address, ConsensusMessage, Height, Round, ValueId, VoteKind};
+use ultramarine_types::{Address, ConsensusMessage, Height, Nonce, Round, ValueId, VoteKind};
 
 use crate::bounds::QUEUE_MESSAGES_MAX;
 
@@ -33,12 +33,15 @@ enum MessageKind {
     },
     Polka,
     RoundCertificate,
+    /// Each start of a listener has a call of its own: an older one that waits keeps the place of no newer one.
     Call {
         listener: Address,
+        nonce: Nonce,
     },
     Heard {
         by: Address,
         listener: Address,
+        nonce: Nonce,
     },
 }
 
@@ -46,10 +49,15 @@ impl MessageName {
     /// Calls and their answers are made again, so they are the first to give way.
     pub fn of_hearing(hearing: &Hearing) -> Self {
         let kind = match hearing {
-            Hearing::Call(Call { listener, .. }) => MessageKind::Call { listener: *listener },
-            Hearing::Heard(Heard { by, listener, .. }) => {
-                let (by, listener) = (*by, *listener);
-                MessageKind::Heard { by, listener }
+            Hearing::Call(Call { listener, nonce, .. }) => {
+                let (listener, nonce) = (*listener, *nonce);
+                MessageKind::Call { listener, nonce }
+            }
+            Hearing::Heard(heard) => {
+                let Heard {
+                    by, listener, nonce, ..
+                } = *heard;
+                MessageKind::Heard { by, listener, nonce }
             }
         };
         Self {
@@ -211,6 +219,41 @@ mod tests {
         assert_eq!(sent(&mut queue), [3, 2]);
         queue.push(vote(1, 0, 1), frame(4));
         assert_eq!(sent(&mut queue), [4], "what was sent may be sent again");
+    }
+
+    #[test]
+    fn calls_and_answers_of_one_listener_replace_none_of_another_start() {
+        let mut queue = Queue::default();
+        let listener = Address([7; 20]);
+        let call = |start: u8| {
+            MessageName::of_hearing(&Hearing::Call(Call {
+                listener,
+                nonce: Nonce([start; 32]),
+                signature: Signature([0; 64]),
+            }))
+        };
+        let heard = |by: u8, start: u8| {
+            MessageName::of_hearing(&Hearing::Heard(Heard {
+                by: Address([by; 20]),
+                listener,
+                nonce: Nonce([start; 32]),
+                tip: Height(1),
+                seen: None,
+                signature: Signature([0; 64]),
+            }))
+        };
+        queue.push(call(2), frame(2));
+        queue.push(heard(5, 2), frame(12));
+        // What others repeat of an earlier start comes later.
+        queue.push(call(1), frame(1));
+        queue.push(heard(5, 1), frame(11));
+        queue.push(heard(6, 2), frame(13));
+        queue.push(call(2), frame(3));
+        assert_eq!(
+            sent(&mut queue),
+            [3, 12, 1, 11, 13],
+            "and a call that is made again waits once"
+        );
     }
 
     #[test]

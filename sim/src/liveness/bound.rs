@@ -30,17 +30,16 @@ pub struct Bound<'a> {
 impl<'a> Bound<'a> {
     /// Of a world as it is; the class struck at `struck_at`, and all members were able at `able_at`.
     pub fn of(plan: &'a LivenessPlan, world: &'a World, struck_at: Nanos, able_at: Nanos) -> Self {
-        let present: &[usize] = match plan.class.are_others_present() {
-            true => &plan.quorum.others,
-            false => &[],
-        };
+        let others = plan.quorum.others.iter().copied();
+        let is_present = |other: &usize| plan.class.are_others_present() && !world.nodes[*other].is_gone;
+        let present: Vec<usize> = others.filter(is_present).collect();
         let heads = plan.quorum.members.iter().map(|node| world.nodes[*node].head());
         Self {
             plan,
             world,
             struck_at,
             able_at,
-            reckoning: Reckoning::of(world, &plan.quorum, present),
+            reckoning: Reckoning::of(world, &plan.quorum, &present),
             tip: heads.max().unwrap_or_default(),
         }
     }

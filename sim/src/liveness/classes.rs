@@ -49,7 +49,7 @@ pub enum FaultClass {
     BootBehindMissingLink,
     /// The clients were away for many rounds, and the others' stay away.
     LongHeight,
-    /// Members were away for many heights; when they are back, the others are killed.
+    /// Members were away for many heights; when they are back, the others are killed, or answer no question.
     Lagging,
     /// All processes and clients are killed, and the members come back.
     AllKilled,
@@ -63,6 +63,12 @@ const STORM_MS: (u64, u64) = (6_000, 20_000);
 const CLOCK_OFF_MS: u64 = 7_000;
 /// How far another's is off at least and at most, in seconds: no member takes its blocks.
 const CLOCK_WRONG_SECONDS: (u64, u64) = (30, 4_000);
+/// In how many of a thousand runs the others answer no question, instead of being killed. Strangers that answer none
+/// hold nobody up: a member asks them last, and two validators have room for all heights that it asks for at one time.
+const MUTE_PER_MILLE: u32 = 500;
+/// Blobs of the largest block of a chain whose members lag. A request for a height has 4 s there, or 17: a member that
+/// waits so long for a peer is late, and one that asks another is not.
+const LIMITS_OF_BLOBS: [u32; 4] = [6, 6, 96, 1024];
 /// How long a member stands still. It is less than what peers take for dead.
 const PAUSE_MS: (u64, u64) = (500, 8_000);
 
@@ -122,7 +128,8 @@ impl FaultClass {
             | Self::RottenDisks
             | Self::WrongClients
             | Self::Clocks
-            | Self::Pauses => true,
+            | Self::Pauses
+            | Self::Lagging => true,
             Self::Crashed
             | Self::Sparse
             | Self::Partitioned
@@ -131,7 +138,6 @@ impl FaultClass {
             | Self::SlowClients
             | Self::BootBehindMissingLink
             | Self::LongHeight
-            | Self::Lagging
             | Self::AllKilled => false,
         }
     }
@@ -211,6 +217,12 @@ impl LivenessPlan {
             FaultClass::Lagging => {
                 self.config.chain.block_interval_ms = 100;
                 self.add_strangers();
+                let mut mute_dice = Dice::of(seed, "mute others");
+                if mute_dice.chance(MUTE_PER_MILLE) {
+                    let mute = self.quorum.others.iter().map(|other| (*other, AdversaryKind::Mute));
+                    self.config.adversaries.extend(mute);
+                }
+                self.config.chain.blobs_per_block_max = *mute_dice.pick(&LIMITS_OF_BLOBS);
             }
             FaultClass::LongHeight => self.config.short_rounds = dice.chance(300),
             _ => {}
@@ -386,7 +398,7 @@ impl LivenessPlan {
         }
     }
 
-    /// Some members are away for many heights, and start now. Then the others are gone.
+    /// Some members are away for many heights, and start now. Then the others are gone, unless they are mute.
     fn leave_behind(&mut self, world: &mut World) {
         let settled = world.now + Nanos::from_millis(5_000);
         world.run(settled, |_| false);
@@ -396,14 +408,18 @@ impl LivenessPlan {
         while away.len() < count {
             away.insert(*self.dice.pick(&self.quorum.members));
         }
+        // Some fault of the storm may be about to start them.
         for member in &away {
-            world.crash(*member);
+            world.bury(*member);
         }
         let goal = Height(world.checks.agreement.tip().0 + self.dice.between(5, 120));
         let limit = world.now + Nanos::from_millis(60_000);
         world.run(limit, |world| world.checks.agreement.tip() >= goal);
-        bury(world, &self.quorum.others);
+        let others = self.quorum.others.iter().copied();
+        let killed: Vec<usize> = others.filter(|other| world.nodes[*other].is_honest()).collect();
+        bury(world, &killed);
         for member in away {
+            world.nodes[member].is_gone = false;
             world.start_at_once(member);
         }
     }

@@ -27,8 +27,6 @@ use crate::world::verify::{OPEN, SETTLE, SUM};
 
 /// Lanes that share the work on a value's blobs.
 const LANES: u64 = 2;
-/// Heights that are asked for at one time, at least.
-const SYNC_HEIGHTS_AT_ONCE_MIN: u32 = 2;
 /// A payload with its filler, the lists and the `Init`.
 const BESIDE_BLOBS_BYTES: usize = 2 * PAYLOAD_CHUNK_BYTES;
 
@@ -365,7 +363,7 @@ impl<'a> Reckoning<'a> {
             return Nanos::ZERO;
         }
         let asked = waits::SYNC_GRACE.max(self.interval) + times(waits::PATIENCE_MAX, silent);
-        let at_once = u64::from(SYNC_HEIGHTS_AT_ONCE_MIN);
+        let at_once = waits::heights_at_once(&self.world.config.chain.limits()) as u64;
         let ways = times(self.hop, 2 * heights.div_ceil(at_once));
         let bytes = times(
             self.transfer(1, 1).since(self.hop) + Disk::transfer(self.bytes),

@@ -83,18 +83,34 @@ fn watch(size: Size, validators: &[Node], dir: &Path) {
     let (_process, late) = join(dir, witness, &[&setting]);
     let all: Vec<Node> = validators.iter().chain([&late]).cloned().collect();
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let told = std::thread::scope(|scope| {
         // Also while it catches up.
-        scope.spawn(|| {
+        let watcher = scope.spawn(|| {
+            let mut told = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 judge(size, &late);
+                let catch_up = late.status().map(|status| status["catch_up"].clone());
+                told.extend(catch_up.filter(|catch_up| !catch_up.is_null()));
                 std::thread::sleep(Duration::from_millis(100));
             }
+            told
         });
-        let _over = Over(&is_over);
-        reach(size, validators, middle);
-        reach(size, &all, last);
+        {
+            let _over = Over(&is_over);
+            reach(size, validators, middle);
+            reach(size, &all, last);
+        }
+        watcher.join().expect("its disk is within its bound")
     });
+    // Until it had caught up, it said how far it was.
+    println!("of catching up it told {} times: {told:?}", told.len());
+    assert!(!told.is_empty(), "a node that lags by {first} heights says so");
+    for catch_up in &told {
+        let at = |key: &str| catch_up[key].as_u64().unwrap_or_else(|| panic!("{key}: {catch_up}"));
+        assert!(at("height") < at("target"), "{catch_up}");
+    }
+    let heights: Vec<_> = told.iter().map(|catch_up| catch_up["height"].as_u64()).collect();
+    assert!(heights.is_sorted(), "{heights:?}");
     let decided = late.decided();
     for node in validators {
         assert_eq!(

@@ -212,3 +212,34 @@ fn a_vote_that_is_repeated_goes_by_other_relays() {
     );
     assert!(turns.values().all(|turns| (4..=22).contains(turns)), "{turns:?}");
 }
+
+#[test]
+fn where_few_are_connected_to_the_signer_all_of_them_pass_its_votes_on() {
+    let mut world = one_of_twelve();
+    let set = world::validators(12);
+    let links = |nodes: &[usize]| {
+        let positions = nodes.iter().filter_map(|node| set.index_of(&world::address_of(*node)));
+        positions.collect::<Positions>()
+    };
+    // Node 11 comes, and says that it is connected to us and to two others. Those do not say it yet.
+    let (peer, validator) = (world::peer_id(11), Some(world::address_of(11)));
+    feed(&mut world, Input::Net(NetEvent::PeerUp { peer, validator }));
+    link(&mut world, peer, Height(0), links(&[0, 1, 2]));
+    let signer = Signer::new(&world::seed(11));
+    let (height, kind) = (Height(1), VoteKind::Prevote);
+    for round in (0..3).map(Round) {
+        let message = ConsensusMessage::Vote(Vote {
+            kind,
+            height,
+            round,
+            value_id: None,
+            voter: signer.address(),
+            signature: signer.sign(&sign::vote(&fixtures::CHAIN, kind, height, round, None)),
+        });
+        let mut to = passed(&mut world, peer, message);
+        to.sort_unstable();
+        let [first, second] = [1, 2].map(world::peer_id);
+        to.retain(|to| *to != first && *to != second);
+        assert_eq!(to, [3, 4, 7, 8, 9, 10].map(world::peer_id), "in {round}");
+    }
+}

@@ -1,12 +1,14 @@
 //! What a core makes of its directory when it comes back after a crash.
 
 use ultramarine_types::storage::LogCondition;
-use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, VoteKind};
+use ultramarine_types::{ConsensusMessage, Height, Nanos, Round, ValueId, Vote, VoteKind, fixtures, sign};
 
 use super::world::{self, World};
 use super::{MINUTE, heads, is_midway};
 use crate::Core;
-use crate::log::LogRecord;
+use crate::log::{LogRecord, TimeoutStep};
+use crate::signing::Signer;
+use crate::stop::{ReplayFault, Stop};
 use crate::values::{KnownValue, ROUNDS_KEPT};
 
 #[test]
@@ -122,6 +124,50 @@ fn a_damaged_log_keeps_the_node_silent_at_its_height_only() {
                 .any(|(node, height, ..)| *node == 2 && *height > silent_at.next())
         );
     }
+}
+
+#[test]
+fn a_log_with_a_vote_that_consensus_does_not_come_to_again_stops_the_node() {
+    let mut world = World::new(4);
+    let height = Height(4);
+    let proposer = world.node_of(world::validators(4).proposer(height, Round(0)));
+    let node = (proposer + 1) % 4;
+    world.drop = Box::new(move |_, _, message, _| message.height() == height);
+    world.start_all();
+    let waits = |world: &World| world.head(node) == height.prev() && is_midway(world, node);
+    assert!(world.run(MINUTE, waits));
+    world.crash(node);
+    // By the log it voted for a value in a round of which it had no proposal.
+    let signer = Signer::new(&world::seed(node));
+    let (kind, round, value_id) = (VoteKind::Prevote, Round(0), Some(ValueId([7; 32])));
+    let vote = LogRecord::Vote(Vote {
+        kind,
+        height,
+        round,
+        value_id,
+        voter: signer.address(),
+        signature: signer.sign(&sign::vote(&fixtures::CHAIN, kind, height, round, value_id.as_ref())),
+    });
+    let step = TimeoutStep::Propose;
+    let records = [vote, LogRecord::Timeout { step, round }];
+    world.nodes[node].disk.records = records.iter().map(LogRecord::encode).collect();
+    let before = world.signed.clone();
+    world.start(node);
+    assert!(
+        world.run(MINUTE, |world| world.nodes[node].stopped.is_some()),
+        "it goes on"
+    );
+    let stop = world.nodes[node].stopped.clone();
+    assert!(
+        matches!(stop, Some(Stop::Replay(ReplayFault::Divergence(_)))),
+        "{stop:?}"
+    );
+    let signs = |(of, at, ..): &&(usize, Height, Round, &'static str)| *of == node && *at >= height;
+    assert_eq!(
+        world.signed.keys().filter(signs).count(),
+        before.keys().filter(signs).count(),
+        "and it signs nothing more"
+    );
 }
 
 #[test]
