@@ -295,7 +295,10 @@ impl Peers {
 
     /// The way to a validator's node and back, in the median of those that were measured: a third cannot choose it.
     pub fn usual_way(&self, now: Nanos) -> Option<Nanos> {
-        let nodes = self.of_validators.iter().filter_map(|id| self.get(id));
+        let nodes = self.of_validators.iter().filter_map(|id| {
+            self.count_visit();
+            self.get(id)
+        });
         let mut ways: Vec<Nanos> = nodes.filter_map(|peer| peer.clock.way(now)).collect();
         ways.sort_unstable();
         ways.get(ways.len() / 2).copied()

@@ -68,7 +68,7 @@ struct Curves {
     #[arg(long, value_delimiter = ',', default_value = "4,10,31,100")]
     validators: Vec<usize>,
     /// Blobs of the block.
-    #[arg(long, value_delimiter = ',', default_value = "6,24,96,384,1024")]
+    #[arg(long, value_delimiter = ',', default_value = "6,24,96,1024")]
     blobs: Vec<u32>,
     /// What each node's line carries each way, in megabits a second.
     #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]

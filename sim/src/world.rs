@@ -258,7 +258,7 @@ pub struct World {
     #[allow(clippy::type_complexity, reason = "one use")]
     pub filter: Option<Box<dyn Fn(usize, usize, &SimFrame) -> bool + Send>>,
     pub(crate) queue: EventQueue<Event>,
-    /// Numbers of planned events that bring each node a message, and of some that have happened.
+    /// Numbers of planned events that bring each node a message.
     pub(crate) under_way: Vec<BTreeSet<u64>>,
     names: BTreeMap<PeerId, usize>,
     pub(crate) dialing: BTreeSet<(usize, usize)>,

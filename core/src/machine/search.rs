@@ -54,8 +54,6 @@ impl Core {
     fn search_for(&mut self, key: ValueKey) {
         let now = self.now;
         let certified = self.sync.certifies(key.height, &key.id);
-        let (stream_time, trips) = (self.limits.propose_timeout(), self.few_trips());
-        let others = self.config.validators.len().saturating_sub(1) as u64;
         let Some(value) = self.values.get_mut(&key) else { return };
         if value.is_stored() || !(value.proposed_in.is_some() || value.polka || value.search.is_some()) {
             return;
@@ -65,6 +63,13 @@ impl Core {
             value.search = None;
             return;
         }
+        if value.search.as_ref().is_some_and(|search| search.next_at > now) {
+            return;
+        }
+        // What follows looks at all validators' nodes: only when something is due, and not at each input.
+        let (stream_time, trips) = (self.limits.propose_timeout(), self.few_trips());
+        let others = self.config.validators.len().saturating_sub(1) as u64;
+        let Some(value) = self.values.get_mut(&key) else { return };
         let bytes = value.init.as_ref().map_or(u64::MAX, |init| init.metadata.whole_bytes());
         // A proposer's line carries a copy for each of the others.
         let alone_for = |copies: u64| {

@@ -9,6 +9,7 @@ use ultramarine_types::{Hash, Height};
 
 use crate::http::HttpState;
 use crate::http::error::ApiError;
+use crate::http::query;
 
 /// A block id. Every decided block is final.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,11 +34,16 @@ impl FromStr for BlockId {
                 let root = || text.starts_with("0x").then(|| text.parse().ok()).flatten();
                 let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 let slot = || digits.then(|| text.parse().ok()).flatten();
-                slot().map(Self::Slot).or_else(|| root().map(Self::Root)).ok_or_else(|| {
-                    ApiError::bad_request(
-                        "block id must be head, finalized, justified, genesis, a slot number, or 0x and 64 hex digits",
-                    )
-                })
+                slot()
+                    .map(Self::Slot)
+                    .or_else(|| root().map(Self::Root))
+                    .ok_or_else(|| {
+                        query::no(
+                            text,
+                            "block id",
+                            "head, finalized, justified, genesis, a slot number, or 0x and 64 hex digits",
+                        )
+                    })
             }
         }
     }

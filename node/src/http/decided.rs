@@ -11,7 +11,7 @@ use crate::board::DecisionSummary;
 use crate::http::HttpState;
 use crate::http::error::ApiError;
 use crate::http::index::BlobIndex;
-use crate::http::query::Query;
+use crate::http::query::{self, Query};
 
 /// Heights one answer may list.
 pub const HEIGHTS_PER_PAGE_MAX: u64 = 1000;
@@ -59,7 +59,8 @@ pub async fn decided(State(state): State<HttpState>, query: Query) -> Result<Jso
     };
     if to >= from && to - from >= HEIGHTS_PER_PAGE_MAX {
         return Err(ApiError::bad_request(format!(
-            "at most {HEIGHTS_PER_PAGE_MAX} heights fit one answer"
+            "{from} to {to} are {} heights, and one answer has at most {HEIGHTS_PER_PAGE_MAX}: ask for fewer",
+            to - from + 1
         )));
     }
     let decisions = ApiError::off_core(move || {
@@ -96,7 +97,7 @@ pub async fn locate_blob(
 ) -> Result<Json<Value>, ApiError> {
     let hash: Hash = versioned_hash
         .parse()
-        .map_err(|_| ApiError::bad_request("a versioned hash is 0x and 64 hex digits"))?;
+        .map_err(|_| query::no(&versioned_hash, "versioned hash", "0x and 64 hex digits"))?;
     let found = state.find_recent(|index| index.blob(&hash)).await?;
     let position = found.ok_or_else(|| unknown(&hash, &state.index()))?;
     Ok(Json(

@@ -171,6 +171,8 @@ pub fn in_json(response: Response) -> Response {
         return response;
     }
     let message = match status {
+        // A part of a path is a text: nothing else can be wrong with it here.
+        StatusCode::BAD_REQUEST => "the path of this URL is not percent-encoded UTF-8",
         StatusCode::METHOD_NOT_ALLOWED => "this URL is for reading: GET or HEAD",
         StatusCode::PAYLOAD_TOO_LARGE => "no request here has use for a body",
         StatusCode::GATEWAY_TIMEOUT => "the answer was not ready in time; try again",

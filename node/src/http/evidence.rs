@@ -88,12 +88,10 @@ pub async fn false_value(
     State(state): State<HttpState>,
     Path((height, validator)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    let height = query::number(&height)
-        .map(Height)
-        .ok_or_else(|| ApiError::bad_request("a height is a number"))?;
+    let height = query::height(&height)?;
     let validator: Address = validator
         .parse()
-        .map_err(|_| ApiError::bad_request("a validator is 0x and 40 hex digits"))?;
+        .map_err(|_| query::no(&validator, "validator", "0x and 40 hex digits"))?;
     let found = ApiError::off_core(move || {
         let value = state.source.false_value(&validator, height);
         let unknown = || ApiError::not_found(format!("no false value of {validator} at height {height} is kept here"));

@@ -3,13 +3,17 @@
 //! A web page may have its own name point to the reader's machine ("DNS rebinding"). Then the browser takes our answers
 //! for the page's own, whatever `http.cors_origins` says. The `Host` header still has the page's name, and no page can
 //! change that. See `docs/decisions/0065-names-are-checked-on-loopback.md`.
+//!
+//! A request that names no host, or several, is refused before (RFC 9112, section 3.2): two readers of it could take it
+//! for two requests.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::http::header::HOST;
-use axum::http::{HeaderMap, Uri};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, Version};
 
 use crate::http::error::ApiError;
 
@@ -73,6 +77,39 @@ impl HostNames {
     }
 }
 
+/// Refuses a request without a `Host` header, with two, or with one that is no host and port. HTTP/1.0 has no such
+/// header.
+pub fn one_host(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.count()) {
+        (None, _) if version < Version::HTTP_11 => Ok(()),
+        (None, _) => Err(ApiError::bad_request(
+            "the request has no Host header: HTTP/1.1 asks for one (RFC 9112, section 3.2)",
+        )),
+        (Some(host), 0) if host.to_str().is_ok_and(is_host) => Ok(()),
+        (Some(host), 0) => {
+            let host = shown(&String::from_utf8_lossy(host.as_bytes()));
+            Err(ApiError::bad_request(format!(
+                "the Host header is `{host}`, which is no host, and no host:port"
+            )))
+        }
+        (Some(_), others) => Err(ApiError::bad_request(format!(
+            "the request has {} Host headers: send one (RFC 9112, section 3.2)",
+            others + 1
+        ))),
+    }
+}
+
+/// Whether it is a host or `host:port`. It is empty if the target has no host.
+fn is_host(text: &str) -> bool {
+    let host = without_port(text);
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.is_empty() || (!host.contains([':', '@', '[', ']']) && host.parse::<Authority>().is_ok()),
+    }
+}
+
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
@@ -87,15 +124,16 @@ fn normal(name: &str) -> String {
 }
 
 fn refusal(other: &str) -> ApiError {
-    let name: String = without_port(other)
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(QUOTED_MAX)
-        .collect();
+    let name = shown(without_port(other));
     ApiError::forbidden(format!(
         "the Host header names `{name}`, which is no name of this node: ask by its IP address, or list the name in \
          http.hosts (\"*\" allows every name)"
     ))
+}
+
+/// As much of a name as a refusal repeats.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(QUOTED_MAX).collect()
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tower_http::limit::RequestBodyLimitLayer;
 use ultramarine_runtime::Registry;
 
-use crate::http::BODY_BYTES_MAX;
 use crate::http::metrics::Told;
+use crate::http::{BODY_BYTES_MAX, error};
 use crate::opening::DirectoryOpening;
 
 /// When a caller should try again, in seconds.
@@ -34,7 +34,8 @@ pub fn router(opening: DirectoryOpening, registry: Arc<Registry>) -> Router {
         .route("/health", get(health))
         .fallback(refuse)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
-        .layer(map_response(async |mut response: Response| {
+        .layer(map_response(async |response: Response| {
+            let mut response = error::in_json(response);
             let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
             response
@@ -101,12 +102,39 @@ mod tests {
     }
 
     async fn get(address: SocketAddr, path: &str) -> (String, String) {
+        exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await
+    }
+
+    async fn exchange(address: SocketAddr, request: &str) -> (String, String) {
         let mut stream = connect(address).await;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let text = rest(&mut stream).await;
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
         (head.to_lowercase(), body.to_owned())
+    }
+
+    /// Another's name, another method, and a body are refused in JSON.
+    async fn refuses_as_an_open_node_does(address: SocketAddr) {
+        for (request, code, said) in [
+            (
+                "GET /health HTTP/1.1\r\nhost: evil.example\r\nconnection: close",
+                403,
+                "`evil.example`",
+            ),
+            ("POST /metrics HTTP/1.1\r\nhost: localhost", 405, "GET or HEAD"),
+            (
+                "GET /status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2000",
+                413,
+                "no request here has use for a body",
+            ),
+        ] {
+            let (head, body) = exchange(address, &format!("{request}\r\n\r\n")).await;
+            assert!(head.starts_with(&format!("http/1.1 {code} ")), "{request}: {head}");
+            assert!(head.contains("content-type: application/json"), "{request}: {head}");
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            let message = body["message"].as_str().expect("a text");
+            assert!(body["code"] == code && message.contains(said), "{request}: {body}");
+        }
     }
 
     #[tokio::test]
@@ -145,8 +173,15 @@ mod tests {
             assert_eq!((&body["opening"], &body["code"]), (&expected, &json!(503)), "{path}");
             assert_eq!(body["message"], format!("{words}; try again"), "{path}");
         }
-        let (head, _) = get(address, "/metrics").await;
+        refuses_as_an_open_node_does(address).await;
+        let (head, body) = get(address, "/metrics").await;
         assert!(head.starts_with("http/1.1 200 "), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        let told = "ultramarine_http_requests_total{answer=\"ok\"} 4\n";
+        assert!(
+            body.contains(told),
+            "an answer that says how it is is no failure: {body}"
+        );
 
         let mut early = connect(address).await;
         opening.end();

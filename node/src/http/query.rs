@@ -3,6 +3,8 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use ultramarine_types::Height;
+
 use crate::http::error::ApiError;
 
 /// Items one list may have; no block has more blobs.
@@ -144,6 +146,17 @@ impl Query {
 pub fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The height that a path names.
+pub fn height(text: &str) -> Result<Height, ApiError> {
+    let found = number(text).map(Height);
+    found.ok_or_else(|| no(text, "height", &format!("a number from 0 to {}", u64::MAX)))
+}
+
+/// Refuses a part of a path: `what` it should be, and what that `is`.
+pub fn no(text: &str, what: &str, is: &str) -> ApiError {
+    ApiError::bad_request(format!("`{}` is no {what}: give {is}", quoted(text)))
 }
 
 pub fn quoted(text: &str) -> String {

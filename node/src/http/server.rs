@@ -29,7 +29,7 @@ use crate::http::beacon::events;
 use crate::http::dashboard::DASHBOARD;
 use crate::http::error::{self, ApiError};
 use crate::http::gathered::{self, Gathered};
-use crate::http::hosts::HostNames;
+use crate::http::hosts::{self, HostNames};
 use crate::http::live::{self, LIVE};
 use crate::http::metrics::Metrics;
 use crate::http::opening;
@@ -326,7 +326,10 @@ async fn part(stream: &mut TcpStream) {
 async fn answer(answers: &mut Answers, seat: &CallerSeat, request: Request<Body>) -> (Response, Option<WorkPermit>) {
     // A caller may send many requests at once on one connection. Others have their turn in between.
     tokio::task::yield_now().await;
-    if let Err(refusal) = answers.hosts.check(answers.is_local, request.uri(), request.headers()) {
+    let headers = request.headers();
+    let named = hosts::one_host(request.version(), headers)
+        .and_then(|()| answers.hosts.check(answers.is_local, request.uri(), headers));
+    if let Err(refusal) = named {
         return (refusal.into_response(), None);
     }
     let path = request.uri().path();

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
-use ultramarine_types::Height;
 use ultramarine_types::storage::{BlobStatus, ScrubProgress, StoreAccount};
 
 use crate::http::HttpState;
@@ -12,9 +11,7 @@ use crate::http::query;
 
 /// `GET /ultramarine/v1/blob_status/{height}`: what became of a height's blobs.
 pub async fn blob_status(State(state): State<HttpState>, Path(height): Path<String>) -> Result<Json<Value>, ApiError> {
-    let height = query::number(&height)
-        .map(Height)
-        .ok_or_else(|| ApiError::bad_request("a height is a number"))?;
+    let height = query::height(&height)?;
     let found = ApiError::off_core(move || {
         let unknown = || ApiError::not_found(format!("nothing of height {height} is stored here"));
         state.source.blob_status(height).ok_or_else(unknown)

@@ -34,6 +34,7 @@ mod index;
 mod live;
 mod proof;
 mod reading;
+mod refusals;
 mod spec;
 mod store;
 
@@ -400,74 +401,6 @@ async fn a_block_without_blobs_is_an_empty_list_and_a_pruned_one_is_not() {
                 .is_some_and(|text| text.contains("pruned") && text.contains('3')),
             "{json}"
         );
-    }
-}
-
-#[tokio::test]
-async fn unknown_blocks_are_404_and_nonsense_is_400() {
-    let state = state(7);
-    for (url, expected) in [
-        // Not decided yet, and no block's at all.
-        ("/eth/v1/beacon/blob_sidecars/24", 404),
-        ("/eth/v1/beacon/blob_sidecars/7", 404),
-        ("/eth/v1/beacon/blobs/20", 404),
-        ("/eth/v1/beacon/blobs/18446744073709551615", 404),
-        ("/eth/v1/beacon/blobs/99999999999999999999", 400),
-        ("/eth/v1/beacon/blob_sidecars/tail", 400),
-        ("/eth/v1/beacon/blob_sidecars/+5", 400),
-        ("/eth/v1/beacon/blob_sidecars/0x12", 400),
-        ("/eth/v1/beacon/blob_sidecars/21?indices=one", 400),
-        ("/eth/v1/beacon/blob_sidecars/21?indices=", 400),
-        ("/eth/v1/beacon/blobs/21?versioned_hashes=", 400),
-        ("/eth/v1/node/peers?state=", 400),
-        ("/eth/v1/beacon/blob_sidecars/21?indices=1,,2", 400),
-        ("/eth/v1/beacon/blob_sidecars/21?indices=99999999999999999999", 400),
-        ("/eth/v1/beacon/blob_sidecars/21?indices=%zz", 400),
-        ("/eth/v1/beacon/blob_sidecars/%ff", 400),
-        ("/eth/v1/beacon/blobs/21?versioned_hashes=0x1", 400),
-        ("/ultramarine/v1/blobs/xyz", 400),
-        ("/ultramarine/v1/decided?from=x", 400),
-        ("/ultramarine/v1/decided?form=1", 400),
-        ("/ultramarine/v1/decided?from=1&from=2", 400),
-        ("/ultramarine/v1/decided?from=5&to=1", 400),
-        ("/ultramarine/v1/evidence?from=5&to=4", 400),
-        ("/ultramarine/v1/decided?to=99999999999999999999", 400),
-        ("/ultramarine/v1/evidence?from=%31&to=-1", 400),
-        ("/ultramarine/v1/evidence?skip=x", 400),
-        (
-            "/ultramarine/v1/evidence/x/0x0101010101010101010101010101010101010101",
-            400,
-        ),
-        ("/ultramarine/v1/evidence/7/0x01", 400),
-        (
-            "/ultramarine/v1/evidence/7/0x0101010101010101010101010101010101010101",
-            404,
-        ),
-        ("/ultramarine/v1/value/0", 404),
-        ("/ultramarine/v1/value/8", 404),
-        ("/ultramarine/v1/value/0x1", 400),
-        ("/ultramarine/v1/value/18446744073709551616", 400),
-        ("/nothing/here", 404),
-    ] {
-        let (status, json) = ask(&state, url).await;
-        assert_eq!(status.as_u16(), expected, "{url}: {json}");
-        assert_eq!(json["code"], expected, "{url}");
-        assert!(json["message"].is_string(), "{url}");
-    }
-    let unknown = Hash([0xee; 32]);
-    assert_eq!(
-        ask(&state, &format!("/eth/v1/beacon/blobs/{unknown}")).await.0,
-        StatusCode::NOT_FOUND
-    );
-    let (status, json) = ask(&state, &format!("/ultramarine/v1/blobs/{unknown}")).await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
-    let message = json["message"].as_str().expect("a text");
-    for part in [
-        "from height 1 to 7",
-        "/eth/v1/beacon/blobs/SLOT",
-        &format!("{unknown}@HEIGHT"),
-    ] {
-        assert!(message.contains(part), "{message}");
     }
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use ultramarine_types::storage::DecidedPayload;
-use ultramarine_types::{ChainParams, CommitCertificate, Height, Lists, ValueMetadata, sidecar};
+use ultramarine_types::{ChainParams, CommitCertificate, Lists, ValueMetadata, sidecar};
 
 use crate::http::HttpState;
 use crate::http::error::ApiError;
@@ -15,9 +15,7 @@ use crate::http::query;
 /// `GET /ultramarine/v1/value/{height}`: metadata, lists, signatures and certificate of a decided height, whatever
 /// became of its blobs.
 pub async fn value(State(state): State<HttpState>, Path(height): Path<String>) -> Result<Json<Value>, ApiError> {
-    let height = query::number(&height)
-        .map(Height)
-        .ok_or_else(|| ApiError::bad_request("a height is a number"))?;
+    let height = query::height(&height)?;
     let params = state.chain.params.clone();
     let found = ApiError::off_core(move || {
         let source = state.source.as_ref();

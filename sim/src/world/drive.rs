@@ -21,6 +21,9 @@ impl World {
         (self.now, self.happening) = (at, number);
         self.events += 1;
         self.notices.clear();
+        if let Some(to) = receiver(&event) {
+            self.under_way[to].remove(&number);
+        }
         let most = self.config.events_max;
         if self.events > most {
             self.checks
@@ -207,10 +210,7 @@ impl World {
 
     /// Plans an event again for a later moment.
     fn wait_for(&mut self, until: Nanos, event: Event) {
-        let to = match &event {
-            Event::Frame { to, frame, .. } if matches!(**frame, SimFrame::Message(_)) => Some(*to),
-            _ => None,
-        };
+        let to = receiver(&event);
         let number = self.queue.plan(until, event);
         if let Some(to) = to {
             self.under_way[to].insert(number);
@@ -369,5 +369,13 @@ fn describe(event: &CoreEvent) -> String {
             certificate.height, certificate.round, certificate.value_id
         ),
         other => format!("{other:?}"),
+    }
+}
+
+/// Whom an event brings a message.
+fn receiver(event: &Event) -> Option<usize> {
+    match event {
+        Event::Frame { to, frame, .. } if matches!(**frame, SimFrame::Message(_)) => Some(*to),
+        _ => None,
     }
 }

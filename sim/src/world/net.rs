@@ -111,7 +111,6 @@ impl World {
             },
             _ => None,
         };
-        self.under_way[index].retain(|number| queue.get(*number).is_some());
         let under_way = self.under_way[index].iter().filter_map(|number| planned(*number));
         let burst: Vec<_> = std::iter::once((self.happening, message))
             .chain(under_way)

@@ -2,11 +2,12 @@
 //
 //     node lodestar.mjs URL SLOT
 //
-// Prints one line of JSON: what the sidecars and blobs of that slot are, as Lodestar read them.
+// Prints one line of JSON: what the sidecars and headers of that slot are, and what the node says of itself, as Lodestar
+// read it.
 import {createHash} from "node:crypto";
 
 import {getClient} from "@lodestar/api";
-import {createBeaconConfig} from "@lodestar/config";
+import {chainConfigFromJson, createBeaconConfig} from "@lodestar/config";
 import {ssz} from "@lodestar/types";
 
 const [url, slot] = process.argv.slice(2);
@@ -31,6 +32,14 @@ const headers = sidecars.map((sidecar) => hex(ssz.phase0.BeaconBlockHeader.hashT
 const asJson = (await beacon.getBlobSidecars({blockId: slot}, {responseWireFormat: "json"})).value();
 const bytes = (list) => hex(ssz.deneb.BlobSidecars.serialize(list));
 const header = (await beacon.getBlockHeader({blockId: slot})).value();
+const headers_in_slot = (await beacon.getBlockHeaders({slot})).value();
+const parentRoot = hex(header.header.message.parentRoot);
+const children = await beacon.getBlockHeaders({parentRoot});
+const newest_headers = (await beacon.getBlockHeaders({})).value();
+const chain = chainConfigFromJson((await client.config.getSpec()).value());
+const {version} = (await client.node.getNodeVersion()).value();
+const network = (await client.node.getNetworkIdentity()).value();
+const counts = (await client.node.getPeerCount()).value();
 const syncing = (await client.node.getSyncingStatus()).value();
 const peers = (await client.node.getPeers({state: ["connected"]})).value();
 // Until each topic was told once.
@@ -61,6 +70,24 @@ console.log(
     json_is_the_same: bytes(asJson) === bytes(sidecars),
     header_root: hex(header.root),
     header_slot: header.header.message.slot,
+    header_is_final: children.meta().finalized && header.canonical,
+    roots_in_slot: headers_in_slot.map((found) => hex(found.root)),
+    roots_by_parent: children.value().map((found) => hex(found.root)),
+    newest_slots: newest_headers.map((found) => found.header.message.slot >= header.header.message.slot),
+    seconds_per_slot: chain.SECONDS_PER_SLOT,
+    slot_ms: chain.SLOT_DURATION_MS,
+    chain_ids: [chain.DEPOSIT_CHAIN_ID, chain.DEPOSIT_NETWORK_ID],
+    blobs_max: chain.MAX_BLOBS_PER_BLOCK_ELECTRA,
+    keeps_slots: chain.MIN_EPOCHS_FOR_BLOB_SIDECARS_REQUESTS,
+    is_after_deneb: chain.DENEB_FORK_EPOCH === 0 && chain.ELECTRA_FORK_EPOCH === Infinity,
+    node_version: version,
+    peer_id: network.peerId,
+    sequence: Number(network.metadata.seqNumber),
+    connected: counts.connected,
+    head_is_later: syncing.headSlot >= header.header.message.slot,
+    distance: syncing.syncDistance,
+    client_is_away: syncing.elOffline,
+    is_optimistic: syncing.isOptimistic,
     is_syncing: syncing.isSyncing,
     health: (await client.node.getHealth()).status,
     genesis_time: genesis.genesisTime,

@@ -235,6 +235,13 @@ fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
         (&read["header_root"], &read["header_slot"]),
         (&json!(ours.header_root), &json!(slot))
     );
+    let by_root = json!([ours.header_root]);
+    assert_eq!((&read["roots_in_slot"], &read["roots_by_parent"]), (&by_root, &by_root));
+    assert_eq!(
+        (&read["header_is_final"], &read["newest_slots"]),
+        (&json!(true), &json!([true]))
+    );
+    lodestar_reads_of_the_node(rollup, &read);
     assert_eq!((&read["is_syncing"], &read["health"]), (&json!(false), &json!(200)));
     assert_eq!(read["peers"], json!(["connected"]));
     assert_eq!(read["event_is_a_header"], json!(true));
@@ -244,6 +251,28 @@ fn lodestar_reads(rollup: &Rollup<'_>, height: u64, ours: &sidecars::Checked) {
     assert_eq!(read["header_roots"], json!(vec![&ours.header_root; count]));
     assert_eq!(read["signature_bytes"], json!(vec![96; count]));
     assert_eq!(read["blob_bytes"], json!(vec![131_072; count]));
+}
+
+/// What the node says of its chain and of itself is the same by Lodestar's types.
+fn lodestar_reads_of_the_node(rollup: &Rollup<'_>, read: &Value) {
+    let chain = &rollup.genesis["chain"];
+    let (_, status) = rollup.node.get("/status").expect("answers");
+    assert_eq!(read["seconds_per_slot"], rollup.seconds_per_slot);
+    assert_eq!(read["slot_ms"], 1_000 * rollup.seconds_per_slot);
+    assert_eq!(read["chain_ids"], json!([status["chain_id"], status["chain_id"]]));
+    assert_eq!(read["blobs_max"], chain["blobs_per_block_max"]);
+    assert_eq!(read["keeps_slots"], chain["blob_retention_heights_min"]);
+    assert_eq!(read["is_after_deneb"], true);
+    let version = status["version"].as_str().expect("a text");
+    assert_eq!(read["node_version"], format!("ultramarine/{version}"));
+    assert_eq!((&read["peer_id"], &read["sequence"]), (&status["peer_id"], &json!(0)));
+    assert_eq!(read["connected"], 1);
+    assert_eq!((&read["head_is_later"], &read["distance"]), (&json!(true), &json!(0)));
+    // A head that was decided just now may be optimistic for a moment.
+    assert_eq!(
+        (&read["client_is_away"], read["is_optimistic"].is_boolean()),
+        (&json!(false), true)
+    );
 }
 
 /// Slots without a block are not found, and one with a block is not another's.

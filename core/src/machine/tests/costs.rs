@@ -1,10 +1,10 @@
 //! What an input costs: as much with hundreds of peers as with few.
 
 use ultramarine_types::network::NetEvent;
-use ultramarine_types::{Height, Machine, Nanos, PeerId, fixtures};
+use ultramarine_types::{ConsensusMessage, Height, Machine, Nanos, PeerId, Round, ValueId, ValueKey, fixtures};
 
-use super::offers::{hand, running};
-use super::world::World;
+use super::offers::{hand, proposal, running};
+use super::world::{self, World};
 
 /// Statuses that are handed in while peers are counted.
 const INPUTS: u64 = 400;
@@ -54,4 +54,49 @@ fn a_status_costs_as_much_with_500_peers_as_with_100() {
 #[test]
 fn a_tip_that_rises_costs_as_much_with_500_peers_as_with_100() {
     assert_constant(|_, input| Height(1_000_000 + input));
+}
+
+/// Records of validators' nodes that a core looks at in so many inputs, while it does or does not search for a value.
+fn visited_in_search(searches: bool) -> u64 {
+    let (mut world, height) = running();
+    let origin = world.node_of(world::validators(4).proposer(height, Round(1)));
+    let peer = world::peer_id(origin);
+    if searches {
+        let id = ValueId([7; 32]);
+        let message = ConsensusMessage::Proposal(proposal(origin, &ValueKey { height, id }, Round(1)));
+        hand(&mut world, NetEvent::Message { peer, message });
+    }
+    // The first one is asked.
+    world.now = world.now + Nanos::from_millis(200);
+    hand(
+        &mut world,
+        NetEvent::Status {
+            peer,
+            status: fixtures::status(height.prev()),
+        },
+    );
+    let core = world.nodes[0].core.as_ref().unwrap();
+    let searching = core.values.keys_at(height).into_iter();
+    let searching = searching.filter(|key| core.values.get(key).is_some_and(|value| value.search.is_some()));
+    assert_eq!(searching.count(), usize::from(searches));
+    let before = core.peers.visited.get();
+    for _ in 0..INPUTS {
+        hand(
+            &mut world,
+            NetEvent::Status {
+                peer,
+                status: fixtures::status(height.prev()),
+            },
+        );
+    }
+    world.nodes[0].core.as_ref().unwrap().peers.visited.get() - before
+}
+
+#[test]
+fn a_value_that_is_missing_costs_no_look_at_each_validator_an_input() {
+    let [quiet, searching] = [false, true].map(visited_in_search);
+    assert!(
+        searching <= quiet + INPUTS / 40,
+        "{INPUTS} inputs look at {quiet} records, and at {searching} while a value is missing"
+    );
 }

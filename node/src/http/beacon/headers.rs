@@ -4,25 +4,36 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header::ETAG;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use ultramarine_types::{Hash, Height};
 
 use crate::http::HttpState;
+use crate::http::beacon::form::EntityTag;
 use crate::http::beacon::is_optimistic;
 use crate::http::beacon::sidecar::SignedHeader;
 use crate::http::block::BlockId;
 use crate::http::error::ApiError;
-use crate::http::query::{NoParameters, Query};
+use crate::http::query::{NoParameters, Query, quoted};
 
 /// `GET /eth/v1/beacon/headers/{block}`.
 pub async fn header(
     State(state): State<HttpState>,
     Path(block): Path<String>,
     _: NoParameters,
-) -> Result<Json<Value>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let block: BlockId = block.parse()?;
     let height = block.height(&state).await?;
-    read(&state, height).await.map(Json)
+    let found = read(&state, height).await?;
+    let tag = EntityTag::of(&[&"header", &found["data"]["root"], &found["execution_optimistic"]]);
+    let tagged = [(ETAG, tag.header())];
+    Ok(match tag.is_known(&headers) {
+        true => (StatusCode::NOT_MODIFIED, tagged).into_response(),
+        false => (tagged, Json(found)).into_response(),
+    })
 }
 
 /// `GET /eth/v1/beacon/headers?slot=S&parent_root=R`: the newest block's header, or the one that the query names.
@@ -30,10 +41,13 @@ pub async fn headers(State(state): State<HttpState>, query: Query) -> Result<Jso
     query.only(&["slot", "parent_root"])?;
     let slot = query.number("slot")?;
     let parent_root = query.text("parent_root")?;
-    let parent_root: Option<Hash> = parent_root
-        .map(|root| root.parse())
-        .transpose()
-        .map_err(|_| ApiError::bad_request("parent_root is 0x and 64 hex digits"))?;
+    let read_root = |root: &str| {
+        root.parse().map_err(|_| {
+            let root = quoted(root);
+            ApiError::bad_request(format!("parent_root is `{root}`, which is not 0x and 64 hex digits"))
+        })
+    };
+    let parent_root: Option<Hash> = parent_root.map(read_root).transpose()?;
     let height = match (slot, parent_root) {
         (Some(slot), _) => BlockId::Slot(slot).height(&state).await?,
         // The first block has no parent with a header.

@@ -72,7 +72,11 @@ pub async fn health(State(state): State<HttpState>, query: Query) -> Result<Resp
             .ok()
             .and_then(|code| StatusCode::from_u16(code).ok())
             .filter(|code| code.as_u16() >= 200 && code.as_u16() < 600)
-            .ok_or_else(|| ApiError::bad_request("syncing_status is an HTTP status from 200 to 599"))?,
+            .ok_or_else(|| {
+                ApiError::bad_request(format!(
+                    "syncing_status is `{number}`, which is not an HTTP status from 200 to 599"
+                ))
+            })?,
     };
     let status = match judged(&state.board.snapshot(), &state.conditions.look()) {
         Health::Unfit => StatusCode::SERVICE_UNAVAILABLE,

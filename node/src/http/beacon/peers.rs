@@ -12,7 +12,7 @@ use ultramarine_types::PeerId;
 
 use crate::http::HttpState;
 use crate::http::error::ApiError;
-use crate::http::query::{NoParameters, Query};
+use crate::http::query::{self, NoParameters, Query};
 
 /// The standard's states; ours is [`CONNECTED`] always.
 const STATES: [&str; 4] = ["disconnected", "connecting", CONNECTED, "disconnecting"];
@@ -41,7 +41,7 @@ pub async fn peer(
 ) -> Result<Json<Value>, ApiError> {
     let id: PeerId = peer
         .parse()
-        .map_err(|_| ApiError::bad_request("a peer id is 0x and 64 hex digits"))?;
+        .map_err(|_| query::no(&peer, "peer id", "0x and 64 hex digits"))?;
     let peers = state.peers.peers();
     let found = peers.iter().find(|peer| peer.peer == id);
     let found = found.ok_or_else(|| ApiError::not_found(format!("no peer {id} is connected")))?;

@@ -360,7 +360,7 @@ async fn every_refusal_is_json_whoever_refuses() {
     let exchange = async |request: &str| served.exchange(request.as_bytes()).await;
     let header = |bytes: usize| {
         format!(
-            "GET /status HTTP/1.1\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: {}\r\n\r\n",
             "x".repeat(bytes)
         )
     };

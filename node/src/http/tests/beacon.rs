@@ -119,6 +119,14 @@ async fn every_url_answers_head_pages_gzip_and_what_it_does_not_know() {
         }
         let kind = |answer: &Response| answer.headers().get("content-type").cloned();
         assert_eq!(kind(&plain), kind(&head), "{url}");
+        let tag = plain.headers().get("etag");
+        assert_eq!(tag, head.headers().get("etag"), "{url}");
+        let is_one_block = ["blob_sidecars/", "blobs/", "headers/"];
+        assert_eq!(
+            tag.is_some(),
+            is_one_block.iter().any(|kind| url.contains(kind)),
+            "{url}"
+        );
         assert!(
             head.into_body().collect().await.expect("ends").to_bytes().is_empty(),
             "{url}"
@@ -327,6 +335,30 @@ async fn who_has_an_answer_is_told_so_and_no_blob_is_read() {
     state.board.apply(&Event::Executed { height: Height(7) });
     let (status, ..) = ask_with(&state, url, &[("if-none-match", &tag)]).await;
     assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_header_has_a_tag_by_which_its_reader_is_told_that_nothing_changed() {
+    let state = state(5);
+    let url = "/eth/v1/beacon/headers/head";
+    let (_, headers, _) = ask_with(&state, url, &[]).await;
+    let tag = headers["etag"].to_str().expect("ASCII").to_owned();
+    let known = [("if-none-match", tag.as_str())];
+    for url in [url.to_owned(), format!("/eth/v1/beacon/headers/{}", slot(5))] {
+        let (status, headers, body) = ask_with(&state, &url, &known).await;
+        assert_eq!(
+            (status, headers["etag"].to_str().ok(), body.len()),
+            (StatusCode::NOT_MODIFIED, Some(tag.as_str()), 0),
+            "{url}"
+        );
+    }
+    // Another block, and other news of the client.
+    let other = format!("/eth/v1/beacon/headers/{}", slot(4));
+    assert_eq!(ask_with(&state, &other, &known).await.0, StatusCode::OK);
+    state.board.apply(&Event::Executed { height: Height(5) });
+    let (status, headers, _) = ask_with(&state, url, &known).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_ne!(headers["etag"], tag);
 }
 
 #[tokio::test]
