@@ -158,6 +158,8 @@ pub struct Core {
     /// What lasts as long as the current height.
     contest: Contest,
     head: Head,
+    /// Whether the head came with its certificate, and was not decided here.
+    head_came_certified: bool,
     values: Values,
     proposer: Proposer,
     execution: Execution,
@@ -279,6 +281,7 @@ impl Core {
             execution,
             links: Positions::NONE,
             trusted_tip: None,
+            head_came_certified: false,
             lost: BTreeMap::new(),
             early: Early::default(),
             relay: Relay::default(),

@@ -109,6 +109,11 @@ fn liveness_seeds_that_once_failed_stay_fixed() {
             "in a ring that was left of all links, a proposer three links away passed for dead, and lost ten rounds",
         ),
         (
+            302,
+            "a member that had been away waited in vain for three dead proposers: their signatures came with the \
+             certificate of the height before",
+        ),
+        (
             367,
             "an older status overtook a newer one, as on no stream: a proposer passed for behind, and lost its round",
         ),

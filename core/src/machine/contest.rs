@@ -93,9 +93,14 @@ impl Contest {
     /// Since when the height was under way here before it was decided; `None`: it came decided. It did so if a
     /// certificate came without a proposal, or if all that decides was here when its first round began.
     pub(super) fn under_way_since(&self, decided: &ValueId, now: Nanos) -> Option<Nanos> {
-        let is_proposed = self.proposals.keys().any(|(_, id)| id == decided);
         let since = self.proposed_at.filter(|since| *since < now)?;
-        (is_proposed || !self.certificate_fed).then_some(since)
+        (!self.came_certified(decided)).then_some(since)
+    }
+
+    /// Whether the height was decided by a certificate that came without a proposal. Its signers may have signed it
+    /// long before.
+    pub(super) fn came_certified(&self, decided: &ValueId) -> bool {
+        self.certificate_fed && !self.proposals.keys().any(|(_, id)| id == decided)
     }
 
     /// A round begins: what nobody is told any more is dropped.

@@ -66,6 +66,7 @@ impl Core {
         if blobs != Blobs::Held && init.metadata.blobs_count > 0 {
             self.oldest_blobs = self.oldest_blobs.max(height.next());
         }
+        self.head_came_certified = over.came_certified(&certificate.value_id);
         self.move_head(&init, certificate.value_id);
         self.watch_room(&init.metadata);
         self.note_moved();

@@ -11,6 +11,7 @@
 //!
 //! Keeps: no wait becomes longer here than consensus set it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use malachitebft_core_types::{Timeout, TimeoutKind};
@@ -146,14 +147,20 @@ impl Core {
 
     /// Whether validators with more than a third of the power say that they are connected to another one: no fewer can
     /// make us wait for one that is gone. Where it has fewer links, or is further away, what it signed at the height
-    /// before shows that it is there. If it was connected to us, only what it has signed since counts.
+    /// before shows that it is there, unless that height came certified: then nobody knows when it was signed. If it
+    /// was connected to us, only what it has signed since counts.
     fn is_linked(&self, validator: &Address) -> bool {
         let Some(position) = self.config.validators.index_of(validator) else {
             return false;
         };
         let is_news = |step: &(Height, Round, u8)| self.lost.get(&position).is_none_or(|lost| lost < step);
         let newest = self.seen.get(validator).map(SignedMessage::step);
-        if newest.filter(is_news).is_some_and(|step| step.0 >= self.head.height) {
+        let is_recent = |step: (Height, Round, u8)| match step.0.cmp(&self.head.height) {
+            Ordering::Less => false,
+            Ordering::Equal => !self.head_came_certified,
+            Ordering::Greater => true,
+        };
+        if newest.filter(is_news).is_some_and(is_recent) {
             return true;
         }
         let set = &self.config.validators;

@@ -101,10 +101,14 @@ impl Core {
     }
 
     /// Whether a block of ours would come if it were our turn. A client that imports what we have just decided is only
-    /// a moment behind.
+    /// a moment behind. A height that is decided by its certificate is signed no more, and the next one may be ours.
     pub fn could_propose(&self) -> bool {
+        let next_is_ours = || {
+            let next = self.current().next();
+            self.contest.certificate_fed && self.listening_until.is_none() && self.silence(next).is_none()
+        };
         let signs = match &self.phase {
-            Phase::Running | Phase::Committing => self.host.is_enabled(),
+            Phase::Running | Phase::Committing => self.host.is_enabled() || next_is_ours(),
             Phase::Between { .. } => self.listening_until.is_none() && self.silence(self.current()).is_none(),
             Phase::Recovering { wanted, .. } => self.listening_until.is_none() && self.are_stored(wanted),
             Phase::Off | Phase::Listening => false,

@@ -96,6 +96,39 @@ fn a_proposer_that_more_than_a_third_is_connected_to_has_its_time() {
     assert!(!waiting.is_patient(), "the newest word of each counts");
 }
 
+#[test]
+fn what_a_certificate_brought_does_not_have_a_dead_proposer_awaited() {
+    const NEXT: Height = Height(8);
+    let mut world = World::new(4);
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(2)));
+    let dead = world.node_of(world::validators(4).proposer(NEXT, Round(0)));
+    let late = (dead + 1) % 4;
+    world.crash(late);
+    world.drop = Box::new(move |from, _, message, _| from == dead && message.height() == NEXT);
+    world.lose_stream = Box::new(move |from, _, key| from == dead && key.height == NEXT);
+    let others = (0..4).filter(|node| *node != late);
+    let are_there = |world: &World| others.clone().all(|node| world.head(node) == NEXT.prev());
+    assert!(world.run(MINUTE, are_there));
+    let (decided, _) = &world.nodes[dead].disk.decided[&NEXT.prev()];
+    let signers = &decided.certificate.signatures;
+    let has_signed = signers.iter().any(|signed| signed.address == world.address(dead));
+    assert!(has_signed, "all three were needed");
+    world.crash(dead);
+    let noticed = world.now + Nanos::from_millis(100);
+    world.run(noticed.since(world.now), |_| false);
+    world.start(late);
+    assert!(world.run(MINUTE, |world| world.head(late) == NEXT.prev()));
+    let shortest = {
+        let core = world.nodes[late].core.as_ref().expect("it runs");
+        core.durations.propose_away + Nanos::from_millis(300)
+    };
+    assert!(
+        world.run(shortest, |world| world.head(late) == NEXT),
+        "the late one knows the signature of the dead one from the certificate alone"
+    );
+}
+
 /// Records that are looked at while a node waits and so many strangers are connected.
 fn visited(strangers: u8) -> u64 {
     let mut waiting = Waiting::new();

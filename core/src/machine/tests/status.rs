@@ -1,12 +1,14 @@
 //! What a status says of the links and of the turn to propose.
 
 use ultramarine_types::network::{Fault, NetCommand, NetEvent, Status};
-use ultramarine_types::{Height, Machine, Nanos, Outbox, PeerId, Positions, ValueId, ValueKey, fixtures};
+use ultramarine_types::{
+    ConsensusMessage, Height, Machine, Nanos, Outbox, PeerId, Positions, ValueId, ValueKey, VoteKind, fixtures,
+};
 
 use super::MINUTE;
 use super::offers::feed;
 use super::world::{self, World};
-use crate::{Input, Output};
+use crate::{Core, Event, Input, Output};
 
 /// The newest status that one node has of another.
 fn told(world: &World, by: usize, to: usize) -> Option<Status> {
@@ -96,6 +98,31 @@ fn a_status_says_whether_its_sender_could_propose() {
     );
     world.nodes[1].client.syncing = false;
     assert!(world.run(MINUTE, proposes), "it follows again");
+}
+
+#[test]
+fn who_is_about_to_decide_by_a_certificate_could_propose_next() {
+    const BY_SYNC: Height = Height(3);
+    let mut world = World::new(4);
+    world.drop = Box::new(|_, to, message, _| {
+        let is_precommit = matches!(message, ConsensusMessage::Vote(vote) if vote.kind == VoteKind::Precommit);
+        to == 1 && message.height() == BY_SYNC && is_precommit
+    });
+    world.start_all();
+    assert!(world.run(MINUTE, |world| world.all_at(BY_SYNC.0 - 1)));
+    // From here on each of the others is needed, so nobody is further than it.
+    world.crash(3);
+    let could = |world: &World| world.nodes[1].core.as_ref().is_some_and(Core::could_propose);
+    let by_sync = |event: &Event| match event {
+        Event::Decided {
+            synced, certificate, ..
+        } => *synced && certificate.height == BY_SYNC,
+        _ => false,
+    };
+    let is_synced = |world: &World| world.nodes[1].events.iter().any(by_sync);
+    assert!(world.run(MINUTE, |world| is_synced(world) || !could(world)));
+    assert!(could(&world), "there is nothing left to sign, and all to propose");
+    assert!(is_synced(&world));
 }
 
 #[test]
